@@ -1,0 +1,64 @@
+"""What a node core is told before its first event. Times are nanoseconds; defaults are the LAN profile (DESIGN 4)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, NodeId
+
+
+class SwimConfig(Struct, frozen=True):
+    """Membership and failure detection (SWIM section 4, Lifeguard section IV)."""
+
+    probe_interval: int = 1 * NANOS_PER_S
+    probe_timeout: int = 500 * NANOS_PER_MS
+    indirect_probes: int = 3
+    suspicion_mult: int = 4
+    suspicion_max_factor: int = 6
+    gossip_interval: int = 200 * NANOS_PER_MS
+    gossip_fanout: int = 3
+    retransmit_mult: int = 4
+    gossip_to_the_dead: int = 30 * NANOS_PER_S
+    push_pull_interval: int = 30 * NANOS_PER_S
+    join_retry_interval: int = 1 * NANOS_PER_S
+    heal_interval: int = 10 * NANOS_PER_S
+    """How often one remembered dead member, or one seed, is tried."""
+    remember_dead: int = 24 * 3600 * NANOS_PER_S
+    leave_linger: int = 2 * NANOS_PER_S
+    """How long a leaving node keeps spreading the word before it may stop."""
+
+
+class TaskConfig(Struct, frozen=True):
+    """Task coordination, first form."""
+
+    check_interval: int = 1 * NANOS_PER_S
+    """How often a coordinator asks each worker about the runs it holds."""
+    lease: int = 10 * NANOS_PER_S
+    """A run whose worker has not vouched for it for so long is started again elsewhere."""
+    retry_base: int = 100 * NANOS_PER_MS
+    retry_max: int = 5 * NANOS_PER_S
+    worker_deaths_max: int = 3
+    ask_timeout: int = 3 * NANOS_PER_S
+    """How long another node may take to answer a forwarded command, beyond the command's own wait."""
+
+
+class HandlerSpec(Struct, frozen=True):
+    """A capability of this node: task handler `name`, at most `concurrency` bodies at once."""
+
+    name: str
+    concurrency: int = 1
+
+
+class NodeConfig(Struct, frozen=True):
+    """One node. `address` is where peers reach it; `seeds` are addresses whose ids need not be known."""
+
+    node_id: NodeId
+    name: str
+    mesh: str
+    address: str
+    seeds: tuple[str, ...] = ()
+    handlers: tuple[HandlerSpec, ...] = ()
+    zone: str = ""
+    weight: int = 1
+    swim: SwimConfig = SwimConfig()
+    tasks: TaskConfig = TaskConfig()

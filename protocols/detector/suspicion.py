@@ -1,0 +1,131 @@
+"""How long a suspect has to refute before it is declared dead (Lifeguard section IV-B).
+
+A suspicion starts with the long timeout and shortens with each further member that independently accuses:
+`T(n) = max(T_min, T_max - ln(n+1)/ln(k+1) · (T_max - T_min))` for n confirmations of the k that are wanted.
+`T_min = mult · max(1, log10 N) · interval`, `T_max = max_factor · T_min`; too few members to confirm: T_min alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+from protocols.config import SwimConfig
+from protocols.core import Instant, NodeId
+from protocols.outbox import NEVER
+
+
+def suspicion_bounds(config: SwimConfig, members: int) -> tuple[int, int, int]:
+    """(T_min, T_max, k) in nanoseconds for a mesh of `members`, this node included."""
+    wanted = config.suspicion_mult - 2
+    if members - 2 < wanted:
+        wanted = 0
+    shortest = int(config.suspicion_mult * max(1.0, math.log10(max(1, members))) * config.probe_interval)
+    longest = shortest * config.suspicion_max_factor if wanted > 0 else shortest
+    return shortest, longest, max(0, wanted)
+
+
+def suspicion_timeout(shortest: int, longest: int, wanted: int, confirmations: int) -> int:
+    """Nanoseconds from the start of a suspicion to the verdict, after `confirmations` further accusers."""
+    if wanted <= 0 or confirmations >= wanted:
+        return shortest
+    fraction = math.log(confirmations + 1) / math.log(wanted + 1)
+    return max(shortest, int(longest - fraction * (longest - shortest)))
+
+
+class Bounds:
+    """Timeouts in nanoseconds by number of confirmations, for one size of the mesh; the last one is T_min."""
+
+    __slots__ = ("members", "timeouts")
+
+    def __init__(self, config: SwimConfig, members: int) -> None:
+        shortest, longest, wanted = suspicion_bounds(config, members)
+        self.members = members
+        self.timeouts = tuple(suspicion_timeout(shortest, longest, wanted, n) for n in range(wanted + 1))
+
+
+class Suspicion:
+    """One suspect: which precedence is in doubt, who accuses, and until when it may refute."""
+
+    __slots__ = ("accusers", "deadline", "precedence", "started", "timeouts")
+
+    def __init__(self, precedence: int, accuser: NodeId, now: Instant, timeouts: tuple[int, ...]) -> None:
+        self.precedence = precedence
+        self.timeouts = timeouts
+        self.started = now
+        self.accusers: tuple[NodeId, ...] = (accuser,)
+        self.deadline = now + timeouts[0]
+
+
+class Suspicions:
+    """All suspicions of one node. `deadline` is when `due` wants to be called; it may be early, never late."""
+
+    __slots__ = ("_bounds", "_by_id", "_heap", "deadline", "open")
+
+    def __init__(self) -> None:
+        self._by_id: dict[NodeId, Suspicion] = {}
+        self._heap: list[tuple[Instant, NodeId]] = []
+        self._bounds: Bounds | None = None
+        self.open: dict[NodeId, Suspicion] = {}
+        """Suspicions that a further accuser would still shorten."""
+        self.deadline: Instant = NEVER
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, node_id: NodeId) -> bool:
+        return node_id in self._by_id
+
+    def start(
+        self, now: Instant, node_id: NodeId, precedence: int, accuser: NodeId, config: SwimConfig, n: int
+    ) -> None:
+        """Begin to doubt a member. Doubt of an older precedence is replaced."""
+        bounds = self._bounds
+        if bounds is None or bounds.members != n:
+            bounds = self._bounds = Bounds(config, n)
+        suspicion = self._by_id[node_id] = Suspicion(precedence, accuser, now, bounds.timeouts)
+        if len(bounds.timeouts) > 1:
+            self.open[node_id] = suspicion
+        else:
+            self.open.pop(node_id, None)
+        self._push(suspicion.deadline, node_id)
+
+    def confirm(self, node_id: NodeId, accuser: NodeId) -> bool:
+        """Count a further accuser. True where it was new and wanted, so that it is worth passing on."""
+        suspicion = self.open.get(node_id)
+        if suspicion is None or accuser in suspicion.accusers:
+            return False
+        confirmations = len(suspicion.accusers)
+        suspicion.accusers += (accuser,)
+        if confirmations == len(suspicion.timeouts) - 1:
+            del self.open[node_id]
+        suspicion.deadline = suspicion.started + suspicion.timeouts[confirmations]
+        self._push(suspicion.deadline, node_id)
+        return True
+
+    def end(self, node_id: NodeId) -> None:
+        """The member refuted, left or died."""
+        if self._by_id.pop(node_id, None) is None:
+            return
+        self.open.pop(node_id, None)
+        if not self._by_id:
+            self._heap.clear()
+            self.deadline = NEVER
+
+    def due(self, now: Instant) -> list[tuple[NodeId, Suspicion]]:
+        """Suspects whose time is over, each once; they are suspicions no longer."""
+        heap = self._heap
+        verdicts: list[tuple[NodeId, Suspicion]] = []
+        while heap and heap[0][0] <= now:
+            deadline, node_id = heapq.heappop(heap)
+            suspicion = self._by_id.get(node_id)
+            if suspicion is not None and suspicion.deadline <= deadline:
+                del self._by_id[node_id]
+                self.open.pop(node_id, None)
+                verdicts.append((node_id, suspicion))
+        self.deadline = heap[0][0] if heap else NEVER
+        return verdicts
+
+    def _push(self, deadline: Instant, node_id: NodeId) -> None:
+        heapq.heappush(self._heap, (deadline, node_id))
+        self.deadline = self._heap[0][0]

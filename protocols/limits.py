@@ -1,0 +1,41 @@
+"""Every bound that foreign input meets, in one place (DESIGN 8). The unit is the last word but one of the name."""
+
+from __future__ import annotations
+
+PACKET_BYTES_MAX = 1400
+"""One datagram, headers of this project included: under every common path MTU (memberlist's default)."""
+UPDATES_BYTES_MAX = 1100
+"""Gossip inside one packet: PACKET_BYTES_MAX less the envelope, the seal and a probe's own fields."""
+UPDATES_PER_PACKET_MAX = 64
+FRAME_BYTES_MAX = 1 << 20
+"""One frame on a stream."""
+MEMBERS_PER_FRAME_MAX = 512
+"""Rows in one push-pull frame; a larger table travels in several."""
+
+NODE_ID_CHARS = 26
+NAME_CHARS_MAX = 64
+ADDRESS_CHARS_MAX = 128
+MESH_LABEL_CHARS_MAX = 64
+PROFILE_BYTES_MAX = 512
+"""Everything a member announces about itself beyond id, name and address (memberlist's meta limit)."""
+WEIGHT_MAX = 32
+"""A member's weight multiplies its virtual nodes, so a peer must not choose it freely."""
+HANDLERS_MAX = 64
+HANDLER_CHARS_MAX = 64
+
+PAYLOAD_BYTES_MAX = 256 * 1024
+OUTPUT_BYTES_MAX = 256 * 1024
+DETAIL_CHARS_MAX = 2000
+KEY_CHARS_MAX = 256
+TASK_ID_CHARS_MAX = 64
+TASKS_PER_FRAME_MAX = 1024
+TOOLS_PER_FRAME_MAX = 256
+TOOL_SCHEMA_BYTES_MAX = 64 * 1024
+
+OPEN_TASKS_MAX = 10_000
+"""Unfinished tasks that one node coordinates; past it a submission is refused as `busy`."""
+QUEUED_RUNS_MAX = 1_000
+"""Runs that wait on one worker; past it the worker refuses and the coordinator tries elsewhere."""
+FINISHED_TASKS_MAX = 10_000
+FINISHED_BYTES_MAX = 64 * 1024 * 1024
+"""Finished tasks that one node remembers, by count and by bytes of output; the oldest are forgotten first."""

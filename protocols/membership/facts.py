@@ -1,0 +1,51 @@
+"""Facts that membership tells whoever listens on this machine."""
+
+from __future__ import annotations
+
+from protocols.core import Fact, NodeId
+from protocols.membership.member import State
+
+
+class MemberChanged(Fact, frozen=True, tag="member_changed", gc=False):
+    """This node's view of a member changed: a new state, or a newer life (generation) of it."""
+
+    node_id: NodeId
+    name: str
+    state: State
+    generation: int
+    incarnation: int
+    by: NodeId
+    """Who said so; the member itself for `ALIVE` and `LEFT`."""
+
+
+class Refuted(Fact, frozen=True, tag="refuted", gc=False):
+    """This node was accused and has raised its incarnation."""
+
+    accuser: NodeId
+    incarnation: int
+
+
+class NameConflict(Fact, frozen=True, tag="name_conflict", gc=False):
+    """Another live member announces this node's name."""
+
+    other: NodeId
+    address: str
+
+
+class Forgotten(Fact, frozen=True, tag="forgotten", gc=False):
+    """A dead or departed member was dropped from the table after its time."""
+
+    node_id: NodeId
+
+
+class JoinedMesh(Fact, frozen=True, tag="joined_mesh", gc=False):
+    """The first seed has answered."""
+
+    via: NodeId
+
+
+class NodeStarted(Fact, frozen=True, tag="node_started", gc=False):
+    """This node's new generation is durable and it takes part in it from now on. Again where it was outgrown."""
+
+    node_id: NodeId
+    generation: int

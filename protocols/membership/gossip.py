@@ -1,0 +1,98 @@
+"""The dissemination queue: which news goes into the next packet (SWIM section 4.1).
+
+News is passed on `retransmit_mult · ⌈log10(N+1)⌉` times and then dropped. The least-sent goes first, older first among
+equals. There is at most one piece of news about a member: a newer one takes the place of the older.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from protocols.core import NodeId
+from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
+from protocols.membership.member import Update, size_bound
+
+
+def decimal_digits(n: int) -> int:
+    """⌈log10(n+1)⌉ for n ≥ 0, without floating point: the decimal digits of n."""
+    return len(str(n)) if n > 0 else 0
+
+
+class News:
+    """One update on its way, and its size bound in bytes. `update` is None once newer news took its place."""
+
+    __slots__ = ("size", "update")
+
+    def __init__(self, update: Update) -> None:
+        self.update: Update | None = update
+        self.size = size_bound(update)
+
+
+class GossipQueue:
+    """News waiting to be sent, in one queue for each number of times sent; `take` costs only what it takes."""
+
+    __slots__ = ("_by_member", "_queues", "size")
+
+    def __init__(self) -> None:
+        self._queues: list[deque[News]] = [deque()]
+        self._by_member: dict[NodeId, News] = {}
+        self.size = 0
+
+    def put(self, update: Update) -> None:
+        """Queue `update`, replacing older news about the same member."""
+        node_id = update.node_id
+        older = self._by_member.pop(node_id, None)
+        if older is not None:
+            older.update = None
+            self.size -= 1
+        news = News(update)
+        if news.size > UPDATES_BYTES_MAX:
+            return  # no packet could carry it, and at the head of its queue it would hold up all other news
+        self.size += 1
+        self._by_member[node_id] = news
+        self._queues[0].append(news)
+
+    def take(self, limit: int, copies: int = 1, budget: int = UPDATES_BYTES_MAX) -> tuple[Update, ...]:
+        """Updates for one packet that goes to `copies` members, at most `budget` bytes of them.
+
+        Each is dropped once it has been sent `limit` times.
+        """
+        if not self.size:
+            return ()
+        taken: list[Update] = []
+        sent: list[tuple[int, list[News]]] = []
+        room = UPDATES_PER_PACKET_MAX - 1  # one place is left for an accusation that the receiver must see
+        for times, queue in enumerate(self._queues):
+            moved: list[News] = []
+            while queue and room:
+                news = queue[0]
+                update = news.update
+                if update is not None:
+                    if news.size > budget:
+                        break
+                    budget -= news.size
+                    room -= 1
+                    taken.append(update)
+                    moved.append(news)
+                queue.popleft()
+            if moved:
+                sent.append((times + copies, moved))
+        for times, moved in sent:
+            self._sent(times, moved, limit)
+        return tuple(taken)
+
+    def _sent(self, times: int, moved: list[News], limit: int) -> None:
+        if times < limit:
+            while times >= len(self._queues):
+                self._queues.append(deque())
+            self._queues[times].extend(moved)
+            return
+        for news in moved:
+            if news.update is not None:
+                del self._by_member[news.update.node_id]
+        self.size -= len(moved)
+
+    def about(self, node_id: NodeId) -> Update | None:
+        """The news about a member that is still being spread, if any."""
+        news = self._by_member.get(node_id)
+        return None if news is None else news.update

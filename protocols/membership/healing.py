@@ -1,0 +1,136 @@
+"""Whom to exchange whole tables with, so that a mesh forms, stays whole, and grows together again after any cut.
+
+Three reasons, one exchange (push-pull over a stream):
+- *joining*: until somebody has answered, seeds and remembered peers are tried every `join_retry_interval`;
+- *anti-entropy*: every `push_pull_interval`, scaled by the size of the mesh, with a random live member (memberlist);
+- *healing*: every `heal_interval` with one remembered dead member, or one seed that no live member answers at, for as
+  long as it is remembered. A cut that outlasts every suspicion is repaired by this alone (DESIGN 4).
+It decides only whom to contact; `swim.py` decides what to believe of the answer.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from protocols.config import NodeConfig
+from protocols.core import Endpoint, Instant
+from protocols.membership.member import Member, State
+from protocols.membership.table import MemberTable
+from protocols.outbox import NEVER
+
+PUSH_PULL_SCALE_FROM = 32
+"""Meshes up to this size exchange at the plain interval; each doubling adds one (memberlist, pushPullScale)."""
+JOIN_FANOUT = 3
+PEERS_SAVED_MAX = 64
+
+
+def push_pull_scale(members: int) -> int:
+    """How many intervals apart the exchanges of one node are in a mesh of `members`."""
+    if members <= PUSH_PULL_SCALE_FROM:
+        return 1
+    return (members - 1).bit_length() - PUSH_PULL_SCALE_FROM.bit_length() + 2
+
+
+class Healer:
+    """The schedule of table exchanges of one node. `deadline` is when `fire` wants to be called."""
+
+    def __init__(self, config: NodeConfig, rng: Random, peers: tuple[str, ...]) -> None:
+        self._config = config
+        self._rng = rng
+        self._peers = tuple(peer for peer in peers if peer != config.address)
+        self._next_join = NEVER
+        self._next_push_pull = NEVER
+        self._next_heal = NEVER
+        self._seed_turn = 0
+        self._seeds_first = False
+        self.joined = not config.seeds and not self._peers
+        self.deadline: Instant = NEVER
+
+    @property
+    def must_join(self) -> bool:
+        """Seeds were named, and none has answered yet."""
+        return not self.joined and bool(self._config.seeds)
+
+    def start(self, now: Instant) -> None:
+        swim = self._config.swim
+        if not self.joined:
+            self._next_join = now
+        self._next_push_pull = now + int((0.5 + self._rng.random()) * swim.push_pull_interval)
+        self._next_heal = now + int((0.5 + self._rng.random()) * swim.heal_interval)
+        self._rearm()
+
+    def stop(self) -> None:
+        self._next_join = self._next_push_pull = self._next_heal = NEVER
+        self.deadline = NEVER
+
+    def answered(self) -> bool:
+        """A table came in: whoever was joining has joined. True the first time."""
+        if self.joined:
+            return False
+        self.joined = True
+        self._next_join = NEVER
+        self._rearm()
+        return True
+
+    def fire(self, now: Instant, table: MemberTable, me: Member) -> list[Endpoint]:
+        """Whom to send this node's table at `now`, asking for theirs."""
+        if now < self.deadline:
+            return []
+        targets: list[Endpoint] = []
+        if now >= self._next_join:
+            targets += self._join_targets(table)
+            self._next_join = now + self._config.swim.join_retry_interval
+        if now >= self._next_push_pull:
+            alive = table.sample(self._rng, 1, lambda member: member is not me and member.state is State.ALIVE)
+            targets += [member.endpoint for member in alive]
+            scale = push_pull_scale(table.present)
+            self._next_push_pull = now + scale * self._config.swim.push_pull_interval
+        if now >= self._next_heal:
+            targets += self._heal_targets(table)
+            self._next_heal = now + self._config.swim.heal_interval
+        self._rearm()
+        return targets
+
+    def _rearm(self) -> None:
+        self.deadline = min(self._next_join, self._next_push_pull, self._next_heal)
+
+    def _join_targets(self, table: MemberTable) -> list[Endpoint]:
+        addresses = [seed for seed in self._config.seeds if seed != self._config.address]
+        peers = list(self._peers)
+        self._rng.shuffle(peers)
+        addresses += [peer for peer in peers[:JOIN_FANOUT] if peer not in addresses]
+        return [Endpoint("", address) for address in addresses]
+
+    def _heal_targets(self, table: MemberTable) -> list[Endpoint]:
+        """The dead and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
+        dead = [member for member in table if member.state is State.DEAD] if table.count(State.DEAD) else []
+        self._seeds_first = not self._seeds_first
+        targets = self._seed_targets(table) if self._seeds_first or not dead else []
+        if dead and not targets:
+            targets = [dead[int(self._rng.random() * len(dead))].endpoint]
+        return targets
+
+    def _seed_targets(self, table: MemberTable) -> list[Endpoint]:
+        seeds = self._config.seeds
+        if not seeds:
+            return []
+        self._seed_turn = (self._seed_turn + 1) % len(seeds)
+        seed = seeds[self._seed_turn]
+        if seed == self._config.address:
+            return []
+        if len(seeds) <= table.present and any(
+            member.alive.profile.address == seed for member in table if member.state is State.ALIVE
+        ):
+            return []
+        return [Endpoint("", seed)]
+
+
+def peers_to_remember(table: MemberTable, me: Member) -> tuple[str, ...]:
+    """Addresses worth trying after a restart: the live members, as many as are kept."""
+    addresses: list[str] = []
+    for member in table:
+        if member is not me and member.state is State.ALIVE:
+            addresses.append(member.alive.profile.address)
+            if len(addresses) == PEERS_SAVED_MAX:
+                break
+    return tuple(sorted(addresses))

@@ -1,0 +1,177 @@
+"""Members: their states, the order of what is said about them, and the table of one node.
+
+Everything ever said about a member carries one number, its *precedence*: (generation, incarnation, state) packed so
+that comparing integers compares the triple. Larger wins, always and everywhere (SWIM section 4.2, with a boot
+generation in front, DESIGN 4):
+- only the member itself raises its incarnation, to refute; only a restart raises its generation, so a restart wins;
+- within one incarnation alive < suspect < dead < left.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
+
+from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId
+from protocols.limits import (
+    ADDRESS_CHARS_MAX,
+    HANDLER_CHARS_MAX,
+    HANDLERS_MAX,
+    NAME_CHARS_MAX,
+    NODE_ID_CHARS,
+    WEIGHT_MAX,
+)
+
+NANOS_PER_MINUTE = 60 * NANOS_PER_S
+STATE_BITS = 2
+INCARNATION_BITS = 32
+GENERATION_BITS = 28
+STATE_MASK = (1 << STATE_BITS) - 1
+INCARNATION_MAX = (1 << INCARNATION_BITS) - 1
+GENERATION_MAX = (1 << GENERATION_BITS) - 1
+INCARNATION_STEP = 1 << STATE_BITS
+
+Id = Annotated[str, Meta(min_length=1, max_length=NODE_ID_CHARS)]
+Address = Annotated[str, Meta(max_length=ADDRESS_CHARS_MAX)]
+Short = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+Handler = Annotated[str, Meta(max_length=HANDLER_CHARS_MAX)]
+Precedence = Annotated[int, Meta(ge=0, lt=1 << (STATE_BITS + INCARNATION_BITS + GENERATION_BITS))]
+
+
+class State(IntEnum):
+    """What is believed of a member. The order is that of section 4.2 of the SWIM paper, with `LEFT` above."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DEAD = 2
+    LEFT = 3
+
+
+STATES = (State.ALIVE, State.SUSPECT, State.DEAD, State.LEFT)
+
+
+def precedence_of(generation: int, incarnation: int, state: State) -> int:
+    """Pack the triple. Raises `OverflowError` where a part does not fit its bits."""
+    if not 0 <= generation <= GENERATION_MAX or not 0 <= incarnation <= INCARNATION_MAX:
+        raise OverflowError(f"generation {generation} or incarnation {incarnation} out of range")
+    return (generation << (STATE_BITS + INCARNATION_BITS)) | (incarnation << STATE_BITS) | state
+
+
+def state_of(precedence: int) -> State:
+    return STATES[precedence & STATE_MASK]
+
+
+def incarnation_of(precedence: int) -> int:
+    return (precedence >> STATE_BITS) & INCARNATION_MAX
+
+
+def generation_of(precedence: int) -> int:
+    return precedence >> (STATE_BITS + INCARNATION_BITS)
+
+
+def with_state(precedence: int, state: State) -> int:
+    """The same generation and incarnation in another state."""
+    return (precedence & ~STATE_MASK) | state
+
+
+class Profile(Struct, frozen=True, array_like=True, gc=False):
+    """What a member announces about itself; one value per incarnation."""
+
+    name: Short
+    address: Address
+    handlers: Annotated[tuple[Handler, ...], Meta(max_length=HANDLERS_MAX)] = ()
+    zone: Short = ""
+    weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
+    version: Short = ""
+
+
+class Alive(Struct, frozen=True, array_like=True, tag="a", gc=False):
+    """The member says that it is alive. Originates at the member only."""
+
+    node_id: Id
+    precedence: Precedence
+    profile: Profile
+
+
+class Accusation(Struct, frozen=True, array_like=True, tag="x", gc=False):
+    """`by` says that the member is suspect or dead; or the member says that it leaves."""
+
+    node_id: Id
+    precedence: Precedence
+    by: Id
+
+
+Update: TypeAlias = Alive | Accusation
+
+
+class Fallen(Struct, frozen=True, array_like=True, tag="f", gc=False):
+    """A push-pull row of a member that is not alive: its last announcement, and what is believed of it since."""
+
+    alive: Alive
+    precedence: Precedence
+    by: Id
+    age_minutes: Annotated[int, Meta(ge=0, lt=1 << 32)] = 0
+    """For how long that has been believed, rounded up: who learns it from a table forgets it no later than the rest."""
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.alive.node_id
+
+
+class Member:
+    """One row: the last announcement, the winning precedence, who said so, and since when (this node's clock)."""
+
+    __slots__ = ("_fallen", "alive", "by", "endpoint", "precedence", "since")
+
+    def __init__(self, alive: Alive, precedence: int, by: NodeId, since: Instant) -> None:
+        self.alive = alive
+        self.precedence = precedence
+        self.by = by
+        self.since = since
+        self._fallen: Fallen | None = None
+        self.endpoint = Endpoint(alive.node_id, alive.profile.address)
+
+    def believe(self, alive: Alive, precedence: int, by: NodeId) -> None:
+        """Note what is believed from now on."""
+        self.precedence = precedence
+        self.by = by
+        self._fallen = None
+        if alive is not self.alive:
+            if alive.profile.address != self.endpoint.address:
+                self.endpoint = Endpoint(alive.node_id, alive.profile.address)
+            self.alive = alive
+
+    def fallen(self, now: Instant) -> Fallen:
+        """The push-pull row of a member that is not alive."""
+        age_minutes = (now - self.since) // NANOS_PER_MINUTE + 1
+        if self._fallen is None or self._fallen.age_minutes != age_minutes:
+            self._fallen = Fallen(self.alive, self.precedence, self.by, age_minutes)
+        return self._fallen
+
+    @property
+    def state(self) -> State:
+        return STATES[self.precedence & STATE_MASK]
+
+    @property
+    def generation(self) -> int:
+        return generation_of(self.precedence)
+
+    @property
+    def incarnation(self) -> int:
+        return incarnation_of(self.precedence)
+
+
+ACCUSATION_OVERHEAD_BYTES = 16
+ALIVE_OVERHEAD_BYTES = 32
+"""Headers, tag and precedence: everything but the texts, and the profile's own headers with an `Alive`."""
+
+
+def size_bound(update: Update) -> int:
+    """An upper bound of the encoded bytes of `update` (proven against the codec by a property test)."""
+    if isinstance(update, Accusation):
+        return ACCUSATION_OVERHEAD_BYTES + len((update.node_id + update.by).encode())
+    profile = update.profile
+    text = update.node_id + profile.name + profile.address + profile.zone + profile.version + "".join(profile.handlers)
+    return ALIVE_OVERHEAD_BYTES + len(text.encode()) + 3 * len(profile.handlers)

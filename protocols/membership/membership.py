@@ -1,0 +1,225 @@
+"""The membership component: probes, gossip and table exchanges of one node, composed (DESIGN 4).
+
+Routes messages and due timers to the parts that decide: `swim.py` what to believe, `probe.py` whom to probe,
+`gossip.py` what to pass on, `healing.py` whom to exchange tables with.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from protocols.config import NodeConfig
+from protocols.core import Endpoint, Instant, NodeId, Put
+from protocols.detector.probe import Prober
+from protocols.limits import MEMBERS_PER_FRAME_MAX
+from protocols.membership.facts import JoinedMesh
+from protocols.membership.healing import Healer, peers_to_remember
+from protocols.membership.member import STATE_MASK, Member, Profile, State
+from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.swim import Swim
+from protocols.outbox import NEVER, Journal, Outbox
+
+
+class Membership:
+    """One node's share of the membership protocol. `deadline` is when `fire` wants to be called."""
+
+    def __init__(self, config: NodeConfig, outbox: Outbox, journal: Journal, rng: Random, peers: Peers | None) -> None:
+        self.config = config
+        self._swim_config = config.swim
+        self._outbox = outbox
+        self._journal = journal
+        self._rng = rng
+        self.swim = Swim(config, outbox, rng)
+        self.table = self.swim.table
+        self._prober = Prober(config.swim, rng)
+        self._saved_peers = peers.addresses if peers else ()
+        self._healer = Healer(config, rng, self._saved_peers)
+        self._next_gossip: Instant = NEVER
+        self._next_housekeeping: Instant = NEVER
+        self.deadline: Instant = NEVER
+
+    @property
+    def joined(self) -> bool:
+        """Somebody has answered, or there was nobody to ask."""
+        return self._healer.joined
+
+    @property
+    def must_join(self) -> bool:
+        return self._healer.must_join
+
+    def start(self, now: Instant, generation: int, profile: Profile) -> None:
+        """Begin to take part; the generation is durable."""
+        self.swim.come_alive(now, generation, profile)
+        self._prober.start(now)
+        self._healer.start(now)
+        self._next_gossip = now + int(self._rng.random() * self._swim_config.gossip_interval)
+        self._next_housekeeping = now + self._swim_config.push_pull_interval
+        self.rearm()
+
+    def leave(self, now: Instant) -> Instant:
+        """Leave the mesh; returns when the word may be taken to have spread: at once where nobody is there to hear."""
+        self.swim.leave(now)
+        self._prober.stop()
+        self._healer.stop()
+        self._next_gossip = now
+        self.rearm()
+        return now + self._swim_config.leave_linger if self.table.present else now
+
+    def rearm(self) -> None:
+        """Work out the next deadline; called at the end of every step that touched this component."""
+        deadline = self._prober.deadline
+        suspicions = self.swim.suspicions.deadline
+        if suspicions < deadline and not self.swim.leaving:
+            deadline = suspicions
+        if self._healer.deadline < deadline:
+            deadline = self._healer.deadline
+        if self._next_housekeeping < deadline:
+            deadline = self._next_housekeeping
+        if self.swim.queue.size and self._next_gossip < deadline and len(self.table) > 1:
+            deadline = self._next_gossip
+        self.deadline = deadline
+
+    # Timers.
+
+    def fire(self, now: Instant) -> None:
+        swim = self.swim
+        if now >= swim.suspicions.deadline and not swim.leaving:
+            swim.judge(now)
+        if now >= self._prober.deadline:
+            self._probe(now)
+        if now >= self._healer.deadline:
+            self._exchange(now)
+        if now >= self._next_gossip and swim.queue.size:
+            self._gossip(now)
+            self._next_gossip = now + self._swim_config.gossip_interval
+        if now >= self._next_housekeeping:
+            self._housekeep(now)
+
+    def _probe(self, now: Instant) -> None:
+        due = self._prober.fire(now, self._probe_candidates, self._probeable)
+        if due.failed:
+            self.swim.suspect(now, due.failed)
+        if due.ask_others_about:
+            self._probe_indirectly(due.ask_others_about)
+        if due.ping:
+            target = self.table.rows[due.ping]
+            self._ping(target.endpoint, self._prober.seq)
+
+    def _ping(self, to: Endpoint, seq: int) -> None:
+        swim = self.swim
+        # The suspect itself is told first thing, so that it can refute (Lifeguard's buddy system).
+        accusation = swim.accusation_against(to.node_id)
+        self._outbox.send(to, Ping(seq, accusation + swim.queue.take(swim.retransmits())))
+
+    def _probe_indirectly(self, target_id: NodeId) -> None:
+        target = self.table.get(target_id)
+        if target is None:
+            return
+        me = self.swim.me
+        helpers = self.table.sample(
+            self._rng,
+            self._swim_config.indirect_probes,
+            lambda member: member is not me and member is not target and member.state is State.ALIVE,
+        )
+        self._prober.asked(tuple(helper.alive.node_id for helper in helpers))
+        request = PingReq(self._prober.seq, target_id, target.endpoint.address)
+        for helper in helpers:
+            self._outbox.send(helper.endpoint, request)
+
+    def _probe_candidates(self) -> list[NodeId]:
+        me = self.swim.me
+        return [m.alive.node_id for m in self.table if m is not me and m.state <= State.SUSPECT]
+
+    def _probeable(self, node_id: NodeId) -> bool:
+        row = self.table.get(node_id)
+        return row is not None and row.state <= State.SUSPECT
+
+    def _gossip(self, now: Instant) -> None:
+        swim = self.swim
+        me = swim.me
+        recently_dead = now - self._swim_config.gossip_to_the_dead
+
+        def worth_telling(member: Member) -> bool:
+            if member is me:
+                return False
+            state = member.precedence & STATE_MASK
+            return state <= State.SUSPECT or (state == State.DEAD and member.since > recently_dead)
+
+        members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
+        if not members:
+            return
+        gossip = Gossip(swim.queue.take(swim.retransmits(), len(members)))
+        for member in members:
+            self._outbox.send(member.endpoint, gossip)
+
+    def _exchange(self, now: Instant) -> None:
+        me = self.swim.me
+        assert me is not None
+        for target in self._healer.fire(now, self.table, me):
+            self._send_table(now, target, answer=True)
+
+    def _send_table(self, now: Instant, to: Endpoint, *, answer: bool) -> None:
+        rows = self.swim.rows(now)
+        for start in range(0, len(rows), MEMBERS_PER_FRAME_MAX):
+            last = start + MEMBERS_PER_FRAME_MAX >= len(rows)
+            self._outbox.send(to, PushPull(tuple(rows[start : start + MEMBERS_PER_FRAME_MAX]), answer and last))
+
+    def _housekeep(self, now: Instant) -> None:
+        self._next_housekeeping = now + self._swim_config.push_pull_interval
+        self.swim.forget(now)
+        self.save_peers()
+
+    def save_peers(self) -> None:
+        """Keep the addresses of live members for the next start, where they have changed."""
+        me = self.swim.me
+        if me is None or self.swim.leaving:
+            return
+        peers = peers_to_remember(self.table, me)
+        if peers and peers != self._saved_peers:
+            self._saved_peers = peers
+            self._journal.save((Put(PEERS_KEY, Peers(peers)),))
+
+    # Messages.
+
+    def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
+        swim = self.swim
+        if message.updates:
+            swim.hear(now, message.updates)
+        updates = swim.accusation_against(sender.node_id)
+        if swim.queue.size:
+            updates += swim.queue.take(swim.retransmits())
+        self._outbox.send(sender, Ack(message.probe, updates))
+
+    def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
+        self.swim.hear(now, message.updates)
+        if message.target == self.config.node_id:
+            self._outbox.send(sender, Ack(message.probe))
+            return
+        seq = self._prober.relay(now, sender, message.probe, message.target)
+        if seq:
+            self._ping(Endpoint(message.target, message.target_address), seq)
+
+    def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> None:
+        if message.updates:
+            self.swim.hear(now, message.updates)
+        if self._prober.acked(sender.node_id, message.probe):
+            return
+        relay = self._prober.relayed(sender.node_id, message.probe)
+        if relay is not None:
+            self._outbox.send(relay.asker, Ack(relay.asker_probe))
+
+    def on_gossip(self, now: Instant, sender: Endpoint, message: Gossip) -> None:
+        self.swim.hear(now, message.updates)
+
+    def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:
+        if sender.node_id == self.config.node_id:
+            return  # a seed that is this node itself by another address: it has joined nobody
+        knew_nobody = len(self.table) == 1
+        self.swim.merge(now, message.rows)
+        if message.answer:
+            self._send_table(now, sender, answer=False)
+        if self._healer.answered():
+            self._outbox.notify(JoinedMesh(sender.node_id))
+        if knew_nobody and len(self.table) > 1:
+            self.save_peers()

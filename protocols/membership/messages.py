@@ -1,0 +1,59 @@
+"""What nodes say to each other about membership. Probes and gossip fit a packet; whole tables travel on streams."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, TypeAlias
+
+from msgspec import Meta
+
+from protocols.core import Carrier, Statement
+from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_PER_PACKET_MAX
+from protocols.membership.member import Accusation, Address, Alive, Fallen, Id
+
+Updates = Annotated[tuple[Alive | Accusation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
+Rows = Annotated[tuple[Alive | Fallen, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
+ProbeSeq = Annotated[int, Meta(ge=0, lt=1 << 62)]
+
+
+class Ping(Statement, frozen=True, array_like=True, tag="ping", gc=False):
+    """Are you there? Answered by an `Ack` with the same number."""
+
+    carrier: ClassVar[Carrier] = Carrier.DATAGRAM
+    probe: ProbeSeq
+    updates: Updates = ()
+
+
+class PingReq(Statement, frozen=True, array_like=True, tag="pingreq", gc=False):
+    """Probe `target` for me, and pass its ack on under my number (SWIM section 3.1)."""
+
+    carrier: ClassVar[Carrier] = Carrier.DATAGRAM
+    probe: ProbeSeq
+    target: Id
+    target_address: Address
+    updates: Updates = ()
+
+
+class Ack(Statement, frozen=True, array_like=True, tag="ack", gc=False):
+    """Yes."""
+
+    carrier: ClassVar[Carrier] = Carrier.DATAGRAM
+    probe: ProbeSeq
+    updates: Updates = ()
+
+
+class Gossip(Statement, frozen=True, array_like=True, tag="gossip", gc=False):
+    """Updates alone, between probes."""
+
+    carrier: ClassVar[Carrier] = Carrier.DATAGRAM
+    updates: Updates
+
+
+class PushPull(Statement, frozen=True, array_like=True, tag="pushpull", gc=False):
+    """Rows of my table. A large table comes in several; the last one of a request asks for yours in return."""
+
+    carrier: ClassVar[Carrier] = Carrier.STREAM
+    rows: Rows
+    answer: bool
+
+
+MembershipMessage: TypeAlias = Ping | PingReq | Ack | Gossip | PushPull

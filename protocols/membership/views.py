@@ -1,0 +1,74 @@
+"""What callers may ask about the mesh, and the answers."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from protocols.core import Command, NodeId, Outcome
+
+
+class ListMembers(Command, frozen=True, tag="list_members"):
+    """Every member this node knows of."""
+
+
+class GetStatus(Command, frozen=True, tag="get_status"):
+    """How this node stands."""
+
+
+class Leave(Command, frozen=True, tag="leave"):
+    """Leave the mesh gracefully. Answered when the word has spread; the daemon then stops."""
+
+
+class MemberView(Struct, frozen=True):
+    """One row of the member table. `state` is `alive`, `suspect`, `dead` or `left`."""
+
+    node_id: NodeId
+    name: str
+    address: str
+    state: str
+    generation: int
+    incarnation: int
+    handlers: tuple[str, ...]
+    zone: str
+    weight: int
+    state_age_s: float
+    """Seconds since this node saw the state change."""
+    is_self: bool = False
+
+
+class MemberList(Outcome, frozen=True, tag="members"):
+    members: tuple[MemberView, ...]
+    """Alive first, then by name."""
+
+
+class NodeStatus(Outcome, frozen=True, tag="status"):
+    """This node at a glance. Task counts are of tasks that this node coordinates; runs are bodies it executes."""
+
+    node_id: NodeId
+    name: str
+    mesh: str
+    address: str
+    version: str
+    generation: int
+    incarnation: int
+    uptime_s: float
+    phase: str
+    """`starting`, `joining` (seeds named, none answered yet), `serving` or `leaving`."""
+    members_alive: int
+    members_suspect: int
+    members_dead: int
+    tasks_queued: int
+    tasks_running: int
+    tasks_finished: int
+    tasks_by_state: dict[str, int]
+    runs_active: int
+    runs_waiting: int
+    handlers: tuple[str, ...]
+    storage_error: str = ""
+    """Why the last save failed; empty while the disk is well."""
+
+
+class Left(Outcome, frozen=True, tag="left"):
+    """The mesh knows. `open_tasks` stay on this node's disk and go on when it is started again."""
+
+    open_tasks: int

@@ -1,0 +1,429 @@
+"""The node core: composes membership, detector, ring and tasks, and routes between them (DESIGN 2, 3).
+
+The only file that knows every protocol. A new life begins by saving a generation above the last one; until that is
+durable the node says nothing to anybody, for everything it says carries the generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from random import Random
+from typing import assert_never
+
+from protocols.config import NodeConfig
+from protocols.core import (
+    NANOS_PER_S,
+    Command,
+    Endpoint,
+    Event,
+    Instant,
+    InvariantViolation,
+    Message,
+    NodeId,
+    Perform,
+    Performed,
+    PerformId,
+    Put,
+    Received,
+    Refused,
+    Request,
+    RequestId,
+    Saved,
+    SaveFailed,
+    Step,
+    Woke,
+)
+from protocols.membership.facts import NodeStarted
+from protocols.membership.member import Member, Profile, State
+from protocols.membership.membership import Membership
+from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
+from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
+from protocols.outbox import NEVER, Journal, Outbox
+from protocols.tasks.asker import Asker, local, remote, respond
+from protocols.tasks.asking import Asking
+from protocols.tasks.book import coordinator_prefix
+from protocols.tasks.coordinator import ANSWER_TAG, SUBMIT_TAG, TASK_TAG, Coordinator
+from protocols.tasks.messages import (
+    Answer,
+    Ask,
+    Assign,
+    CheckRuns,
+    Concluded,
+    RunEnded,
+    RunRefused,
+    RunStates,
+)
+from protocols.tasks.refusals import storage_refusal
+from protocols.tasks.task import (
+    BodyEnded,
+    CancelTask,
+    GetTask,
+    ListTasks,
+    Stopped,
+    Submit,
+    TaskState,
+)
+from protocols.tasks.worker import Worker
+from protocols.tools import FindTools, ListLocalTools, LocalTools, LocalToolsFor, ToolsFound
+
+VERSION = "0.1.0"
+GENERATION_TAG = "generation"
+
+
+class Phase(Enum):
+    """Where a node is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    LEAVING = "leaving"
+
+
+def saved_generation(saved: Iterable[Put]) -> int:
+    """The generation of the last life that was saved; 0 before the first."""
+    return max((put.value.number for put in saved if type(put.value) is Generation), default=0)
+
+
+class Node:
+    """One node of the mesh, without its world. See `protocols.core.Core` for the contract of `step`."""
+
+    def __init__(self, config: NodeConfig, saved: Iterable[Put], rng: Random) -> None:
+        self.config = config
+        self.phase = Phase.STARTING
+        records = {put.key: put for put in saved}
+        self.generation = saved_generation(records.values())
+        peers = records.get(PEERS_KEY)
+        seed = rng.getrandbits(128)
+        self._outbox = Outbox()
+        self._journal = Journal(self._outbox)
+        self.membership = Membership(
+            config,
+            self._outbox,
+            self._journal,
+            Random(f"{seed}/membership"),
+            peers.value if peers and type(peers.value) is Peers else None,
+        )
+        self.swim = self.membership.swim
+        self.tasks = Coordinator(
+            config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
+        )
+        self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, self._is_alive)
+        self.asking = Asking(config.node_id, config.tasks, self.swim, self._outbox)
+        self._perform_id: PerformId = 0
+        self._tool_asks: dict[PerformId, Asker] = {}
+        self._leavers: list[RequestId] = []
+        self._left_at: Instant = NEVER
+        self._started_at: Instant = 0
+        self._deadline: Instant = NEVER
+
+    # The contract.
+
+    def step(self, now: Instant, event: Event) -> Step:
+        """Fire what is due at `now`, then handle `event`."""
+        if type(event) is SaveFailed:
+            self._save_failed(now, event)  # before the timers: what they save must not overtake what has failed
+        if now >= self._deadline:
+            self._fire(now)
+        match event:
+            case Received():
+                if self.phase is not Phase.STARTING:
+                    self._received(now, event.sender, event.message)
+            case Woke():
+                if not self._started_at:
+                    self._started_at = max(1, now)
+                    self._begin_generation(self.generation + 1)
+            case Saved():
+                self._saved(now, self._journal.saved(event.seq))
+            case SaveFailed():
+                pass
+            case Performed():
+                self._performed(now, event)
+            case Request():
+                self._requested(now, event.id, event.command)
+            case _:
+                assert_never(event)
+        wake_at = self._rearm(now)  # first, for what it starts belongs to this step
+        return Step(self._outbox.drain(), wake_at)
+
+    def check(self) -> None:
+        """Raise `InvariantViolation` where the state breaks a promise."""
+        self.swim.check()
+        if not self.tasks.book.check():
+            raise InvariantViolation("the task indexes differ from the tasks")
+        if not self.worker.check():
+            raise InvariantViolation("the run counts differ from the runs, or exceed a handler's concurrency")
+
+    # Time.
+
+    def _fire(self, now: Instant) -> None:
+        if now >= self._journal.deadline:
+            self._journal.fire(now)
+        if now >= self.membership.deadline:
+            self.membership.fire(now)
+        if now >= self.tasks.deadline:
+            self.tasks.fire(now)
+        if now >= self.asking.deadline:
+            self.asking.fire(now)
+        if now >= self.worker.deadline:
+            self.worker.fire(now)
+        if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
+            # The word has been sent as often as any news is; or the time for it is over.
+            self._left_at = NEVER
+            for request_id in self._leavers:
+                self._outbox.reply(request_id, Left(len(self.tasks.book.open)))
+            self._leavers.clear()
+
+    def _rearm(self, now: Instant) -> Instant | None:
+        swim = self.swim
+        if swim.outgrown > self.generation and self.phase is Phase.SERVING:
+            # An older copy of this node's data spoke for a later life; only a later one still can take the name back.
+            self._begin_generation(swim.outgrown + 1)
+        tasks = self.tasks
+        if tasks.view_seen != swim.view:
+            tasks.on_view(now)
+        membership = self.membership
+        membership.rearm()
+        deadline = membership.deadline
+        if tasks.book.open or tasks.deadline != NEVER:
+            tasks.rearm(now)
+            deadline = min(deadline, tasks.deadline)
+        if self.asking.deadline < deadline:
+            deadline = self.asking.deadline
+        if self.worker.deadline < deadline:
+            deadline = self.worker.deadline
+        if self._journal.deadline < deadline:
+            deadline = self._journal.deadline
+        if self._left_at < deadline:
+            deadline = self._left_at
+        self._deadline = deadline
+        return None if deadline == NEVER else deadline
+
+    # Life.
+
+    def _begin_generation(self, number: int) -> None:
+        self.generation = number
+        self._journal.save((Put(GENERATION_KEY, Generation(number)),), tag=f"{GENERATION_TAG} {number}")
+
+    def _generation_saved(self, now: Instant) -> None:
+        if self.phase is Phase.LEAVING:
+            return
+        config = self.config
+        profile = Profile(
+            name=config.name,
+            address=config.address,
+            handlers=tuple(handler.name for handler in config.handlers),
+            zone=config.zone,
+            weight=config.weight,
+            version=VERSION,
+        )
+        self._outbox.notify(NodeStarted(config.node_id, self.generation))
+        if self.phase is Phase.SERVING:
+            self.swim.come_alive(now, self.generation, profile)
+            return
+        self.phase = Phase.SERVING
+        self.membership.start(now, self.generation, profile)
+        self.tasks.start(now)
+
+    def _leave(self, now: Instant, request_id: RequestId) -> None:
+        if self.phase is Phase.LEAVING and self._left_at == NEVER:
+            self._outbox.reply(request_id, Left(len(self.tasks.book.open)))
+            return
+        self._leavers.append(request_id)
+        if self.phase is not Phase.LEAVING:
+            self.phase = Phase.LEAVING
+            self.worker.leaving = True
+            self._left_at = self.membership.leave(now)
+
+    # Storage.
+
+    def _saved(self, now: Instant, tag: str) -> None:
+        kind, _, rest = tag.partition(" ")
+        if kind in (TASK_TAG, SUBMIT_TAG):
+            self.tasks.saved(now, rest.partition(" ")[0])
+        elif kind == GENERATION_TAG and int(rest) == self.generation:
+            # Any other was outgrown while it was saved, and the one that replaces it is not durable yet.
+            self._generation_saved(now)
+
+    def _save_failed(self, now: Instant, event: SaveFailed) -> None:
+        given_up = self._journal.failed(now, event.seq, event.why)
+        kind, _, rest = given_up.partition(" ")
+        task_id, _, token = rest.rpartition(" ")
+        if kind == SUBMIT_TAG:
+            self.tasks.give_up(task_id)
+        if kind in (SUBMIT_TAG, ANSWER_TAG) and int(token) >= 0:
+            self._outbox.reply(int(token), storage_refusal(event.why))
+
+    # Messages.
+
+    def _received(self, now: Instant, sender: Endpoint, message: Message) -> None:
+        match message:
+            case Ack():
+                self.membership.on_ack(now, sender, message)
+            case Ping():
+                self.membership.on_ping(now, sender, message)
+            case Gossip():
+                self.membership.on_gossip(now, sender, message)
+            case PingReq():
+                self.membership.on_ping_req(now, sender, message)
+            case PushPull():
+                self.membership.on_push_pull(now, sender, message)
+            case Assign():
+                self.worker.on_assign(sender, message)
+            case RunEnded():
+                self.tasks.on_run_ended(now, sender, message)
+            case Concluded():
+                self.worker.on_concluded(sender, message)
+            case CheckRuns():
+                self.worker.on_check(sender, message)
+            case RunStates():
+                self.tasks.on_run_states(now, sender, message)
+            case RunRefused():
+                self.tasks.on_run_refused(now, sender, message)
+            case Ask():
+                self._asked(now, remote(sender, message.ask_id), message.command)
+            case Answer():
+                self.asking.on_answer(sender, message)
+            case _:
+                raise InvariantViolation(
+                    f"the codec let through a message that nobody handles: {type(message).__name__}"
+                )
+
+    def _asked(self, now: Instant, asker: Asker, command: GetTask | CancelTask | LocalToolsFor) -> None:
+        """Another node asks on behalf of one of its callers."""
+        match command:
+            case GetTask():
+                self.tasks.get(now, asker, command)
+            case CancelTask():
+                self.tasks.cancel(now, asker, command)
+            case LocalToolsFor():
+                perform_id = self._new_perform_id()
+                self._tool_asks[perform_id] = asker
+                self._outbox.perform(Perform(perform_id, ListLocalTools(command.query)))
+            case _:
+                assert_never(command)
+
+    def _performed(self, now: Instant, event: Performed) -> None:
+        match event.result:
+            case BodyEnded():
+                self.worker.on_body_ended(now, event.id, event.result)
+            case LocalTools():
+                asker = self._tool_asks.pop(event.id, None)
+                if asker is None:
+                    self.asking.on_local_tools(-event.id, event.result)
+                else:
+                    found = ToolsFound(event.result.tools, event.result.total, event.result.silent)
+                    self._journal.save((), (respond(asker, found),), tag=f"{ANSWER_TAG} {asker.token}", refusable=True)
+            case Stopped():
+                pass  # the run that was stopped reports its own end
+            case _:
+                raise InvariantViolation(f"nobody waits for a {type(event.result).__name__}")
+
+    def _new_perform_id(self) -> PerformId:
+        self._perform_id += 1
+        return self._perform_id
+
+    # Callers.
+
+    def _requested(self, now: Instant, request_id: RequestId, command: Command) -> None:
+        if self.phase is Phase.STARTING:
+            self._outbox.reply(request_id, _not_serving("starting", "Try again in a moment."))
+            return
+        asker = local(request_id)
+        match command:
+            case Submit():
+                if self.phase is Phase.LEAVING:
+                    self._outbox.reply(request_id, _not_serving("leaving", "Submit through another node."))
+                else:
+                    self.tasks.submit(now, asker, command)
+            case GetTask() | CancelTask():
+                if self.config.node_id.startswith(coordinator_prefix(command.task_id) or "-"):
+                    self._asked(now, asker, command)
+                else:
+                    self.asking.pass_on(now, request_id, command)
+            case ListTasks():
+                self.tasks.list_tasks(asker, command)
+            case FindTools():
+                self.asking.find_tools(now, request_id, command)
+            case ListMembers():
+                self._outbox.reply(request_id, self._member_list(now))
+            case GetStatus():
+                self._outbox.reply(request_id, self._status(now))
+            case Leave():
+                self._leave(now, request_id)
+            case _:
+                refused = Refused("unknown_command", f"This node does not know {type(command).__name__}.")
+                self._outbox.reply(request_id, refused)
+
+    # Views.
+
+    def _is_alive(self, node_id: NodeId) -> bool:
+        member = self.swim.table.get(node_id)
+        return member is not None and member.state is State.ALIVE
+
+    def members(self) -> list[Member]:
+        """The rows of this node's member table."""
+        return list(self.swim.table)
+
+    def owner_of(self, handler: str, key: str) -> NodeId | None:
+        """Where this node would run a task of `key` now."""
+        return self.tasks.routing.ring(handler).owner(key)
+
+    def _member_list(self, now: Instant) -> MemberList:
+        views = [self._member_view(now, member) for member in self.swim.table]
+        views.sort(key=lambda view: (view.state != "alive", view.name, view.node_id))
+        return MemberList(tuple(views))
+
+    def _member_view(self, now: Instant, member: Member) -> MemberView:
+        profile = member.alive.profile
+        return MemberView(
+            node_id=member.alive.node_id,
+            name=profile.name,
+            address=profile.address,
+            state=member.state.name.lower(),
+            generation=member.generation,
+            incarnation=member.incarnation,
+            handlers=profile.handlers,
+            zone=profile.zone,
+            weight=profile.weight,
+            state_age_s=round((now - member.since) / NANOS_PER_S, 3),
+            is_self=member is self.swim.me,
+        )
+
+    def _status(self, now: Instant) -> NodeStatus:
+        me = self.swim.me
+        assert me is not None
+        table = self.swim.table
+        book = self.tasks.book
+        by_state = {state.name.lower(): 0 for state in TaskState}
+        for task in (*book.open.values(), *book.finished.values()):
+            by_state[task.progress.state.name.lower()] += 1
+        phase = self.phase.value
+        if self.phase is Phase.SERVING and self.membership.must_join:
+            phase = "joining"
+        return NodeStatus(
+            node_id=self.config.node_id,
+            name=self.config.name,
+            mesh=self.config.mesh,
+            address=self.config.address,
+            version=VERSION,
+            generation=self.generation,
+            incarnation=me.incarnation,
+            uptime_s=round((now - self._started_at) / NANOS_PER_S, 3),
+            phase=phase,
+            members_alive=table.count(State.ALIVE),
+            members_suspect=table.count(State.SUSPECT),
+            members_dead=table.count(State.DEAD),
+            tasks_queued=by_state["queued"],
+            tasks_running=by_state["running"],
+            tasks_finished=len(book.finished),
+            tasks_by_state=by_state,
+            runs_active=self.worker.active,
+            runs_waiting=self.worker.waiting,
+            handlers=tuple(handler.name for handler in self.config.handlers),
+            storage_error=self._journal.error,
+        )
+
+
+def _not_serving(phase: str, next_step: str) -> Refused:
+    return Refused(phase, f"This node is {phase}.", next_step, retry_after_s=1.0)
