@@ -1,0 +1,130 @@
+"""After the last disturbance, within a bound, all running nodes hold the same member table, and it is right.
+
+Right means: every running node is alive in it, in its present generation and incarnation; every node that is down is
+dead or has left. It is asked of every cut, whatever its sides and length, and of restarts (DESIGN 4, healing).
+
+The bound, from the last heal, crash or restart, for a mesh of N (all terms from the node's own config):
+
+    suspicion T_max(N)            a crash, or a cut shorter than that, is still being judged when the disturbance ends
+  + min(N, 2·ceil(ln N)+3) probe intervals
+                                  until somebody's round reaches a given member: each of N nodes probes independently
+  + 2 · heal_interval             a remembered dead member, or a seed, is tried for the first time (start is jittered)
+  + suspicion T_max(N)            a dead row comes back as a suspicion; its refutation races with this
+  + spread(N)                     N refutations pass through every gossip queue: N · retransmits / (updates per second)
+  + 1.5 · push-pull interval(N)   anti-entropy mends what gossip missed
+
+It is a bound for judging, not an expectation: the report says how long it took. Once they agree, tables must go on
+agreeing while nothing disturbs the mesh; but not where packets are lost all the time, for there every lost probe may
+make a suspect for a moment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from protocols.config import SwimConfig
+from protocols.core import NANOS_PER_S, Instant
+from protocols.detector.suspicion import suspicion_bounds
+from protocols.membership.gossip import decimal_digits
+from protocols.membership.healing import push_pull_scale
+from protocols.membership.member import State
+from sim.checkers.checker import Checker
+from sim.inspect import own_row, rows_of
+from sim.process import Process
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+UPDATES_PER_PACKET = 7
+"""How many announcements of the longest usual kind (about 140 bytes) fit a packet's 1,100 bytes of gossip."""
+
+
+def agreement_bound(config: SwimConfig, members: int) -> Instant:
+    """Nanoseconds from the last disturbance to full agreement, at most (see above)."""
+    _, suspicion, _ = suspicion_bounds(config, members)
+    probes = min(members, 2 * math.ceil(math.log(max(2, members))) + 3) * config.probe_interval
+    sends_per_s = config.gossip_fanout * NANOS_PER_S / config.gossip_interval
+    retransmits = max(1, config.retransmit_mult * decimal_digits(members))
+    spread = int(members * retransmits / (sends_per_s * UPDATES_PER_PACKET) * NANOS_PER_S)
+    anti_entropy = 3 * push_pull_scale(members) * config.push_pull_interval // 2
+    return 2 * suspicion + probes + 2 * config.heal_interval + spread + anti_entropy
+
+
+class Agreement(Checker):
+    """All tables agree once the dust has settled."""
+
+    name = "agreement"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.agreed_at: Instant | None = None
+        """When the tables were first seen to agree since the last disturbance."""
+        self._disturbed: Instant = -1
+        self._first_to_ask = 0
+
+    @property
+    def settled(self) -> bool:
+        """The tables have been seen to agree, and nothing has disturbed the mesh since."""
+        return self.agreed_at is not None and self._disturbed == self.world.disturbed_at
+
+    def deadline(self) -> Instant:
+        processes = self.world.processes
+        return self.world.disturbed_at + agreement_bound(processes[0].config.swim, len(processes))
+
+    def waits_for(self, now: Instant) -> str:
+        if self.world.disturbed_at != self._disturbed:
+            self._disturbed = self.world.disturbed_at
+            self.agreed_at = None
+        if self.settled and self.world.network.link.loss:
+            return ""
+        difference = self._difference()
+        if not difference and self.agreed_at is None:
+            self.agreed_at = now
+        return difference
+
+    def _difference(self) -> str:
+        """The first row found that is not as it should be; empty when all agree."""
+        running = self.world.running()
+        if not running:
+            return ""
+        expected: dict[str, int] = {}
+        reference = rows_of(running[0].core)
+        for process in self.world.processes:
+            node_id = process.config.node_id
+            if process.core is None:
+                row = reference.get(node_id)
+                if row is not None and row.state < State.DEAD:
+                    return f"{running[0].name} takes {process.name} for {row.state.name.lower()}, but it is down"
+                if row is not None:
+                    expected[node_id] = row.precedence
+            else:
+                own = own_row(process.core)
+                if own is None:
+                    return f"{process.name} has not begun its life"
+                expected[node_id] = own.precedence
+        # The node that differed last time is asked first: while the mesh is still settling, a look costs one table.
+        turn = self._first_to_ask % len(running)
+        for position, process in enumerate(running[turn:] + running[:turn]):
+            rows = rows_of(process.core)
+            for node_id, precedence in expected.items():
+                row = rows.get(node_id)
+                if row is None or row.precedence != precedence:
+                    self._first_to_ask = turn + position
+                    return self._describe(process, node_id)
+            if len(rows) != len(expected):
+                self._first_to_ask = turn + position
+                return f"{process.name} knows {len(rows)} members, not {len(expected)}"
+        return ""
+
+    def _describe(self, process: Process, node_id: str) -> str:
+        other = self.world.by_id[node_id]
+        row = rows_of(process.core).get(node_id)
+        if row is None:
+            return f"{process.name} does not know {other.name}"
+        belief = f"{row.state.name.lower()}, generation {row.generation}, incarnation {row.incarnation}"
+        own = own_row(other.core)
+        if own is None:
+            return f"{process.name} takes {other.name} (down) for {belief}; others do not"
+        truth = f"{own.state.name.lower()}, generation {own.generation}, incarnation {own.incarnation}"
+        return f"{process.name} takes {other.name} for {belief}, but it is {truth}"

@@ -1,0 +1,95 @@
+"""(Generation, incarnation, state) of a member only grows in the eyes of any node, and the member alone raises it.
+
+Three claims:
+- a node's durable generation grows strictly from life to life, and it never takes part under one that is not durable;
+- what a node tells of a member, in one life, is each time larger than what it told before (SWIM section 4.2);
+- nobody tells of a generation or incarnation that the member has not announced itself.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from protocols.core import Fact, Instant, Put, Record
+from protocols.membership.facts import Forgotten, MemberChanged, NodeStarted, Refuted
+from protocols.membership.member import INCARNATION_BITS, STATE_BITS, State, precedence_of
+from protocols.membership.records import GENERATION_KEY, Generation
+from sim.checkers.checker import Checker
+from sim.process import Process
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+GENERATION_SHIFT = STATE_BITS + INCARNATION_BITS
+
+
+class IncarnationsGrow(Checker):
+    """Nothing that is believed of a member ever goes back, or ahead of the member."""
+
+    name = "incarnations_grow"
+    facts = (MemberChanged, Refuted, NodeStarted, Forgotten)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        count = len(world.processes)
+        self._told = [array("q", bytes(8 * count)) for _ in range(count)]
+        """By observer and member: the largest precedence told in the observer's present life."""
+        self._announced = array("q", bytes(8 * count))
+        """By member: the precedence, alive, of its present generation and incarnation."""
+        self._generation = [0] * count
+        self._durable = [0] * count
+        self._index = {process.config.node_id: process.index for process in world.processes}
+
+    def on_boot(self, now: Instant, process: Process) -> None:
+        self._told[process.index] = array("q", bytes(8 * len(self._told)))
+
+    def on_durable(self, now: Instant, process: Process, records: tuple[Record, ...]) -> None:
+        for record in records:
+            if record.key == GENERATION_KEY and type(record) is Put and type(record.value) is Generation:
+                number = record.value.number
+                if number <= self._durable[process.index]:
+                    before = self._durable[process.index]
+                    self.violated(now, process, f"saved generation {number} after generation {before}")
+                self._durable[process.index] = number
+
+    def on_fact(self, now: Instant, process: Process, fact: Fact) -> None:
+        if type(fact) is MemberChanged:
+            self._member_changed(now, process, fact)
+        elif type(fact) is Refuted:
+            announced = precedence_of(self._generation[process.index], fact.incarnation, State.ALIVE)
+            if announced <= self._announced[process.index]:
+                self.violated(now, process, f"refuted {fact.accuser} with incarnation {fact.incarnation} again")
+            self._announced[process.index] = announced
+        elif type(fact) is NodeStarted:
+            self._started(now, process, fact.generation)
+        elif type(fact) is Forgotten:
+            self._told[process.index][self._index[fact.node_id]] = 0
+
+    def _started(self, now: Instant, process: Process, generation: int) -> None:
+        if generation <= self._generation[process.index]:
+            before = self._generation[process.index]
+            self.violated(now, process, f"started as generation {generation}, and was {before} before")
+        if generation != self._durable[process.index]:
+            durable = self._durable[process.index]
+            self.violated(now, process, f"started as generation {generation}, but {durable} is durable")
+        self._generation[process.index] = generation
+        self._announced[process.index] = precedence_of(generation, 0, State.ALIVE)
+
+    def _member_changed(self, now: Instant, process: Process, fact: MemberChanged) -> None:
+        member = self._index.get(fact.node_id)
+        if member is None:
+            self.violated(now, process, f"told of a member {fact.node_id} that does not exist")
+            return
+        announced = (fact.generation << GENERATION_SHIFT) | (fact.incarnation << STATE_BITS)
+        precedence = announced | fact.state
+        told = self._told[process.index]
+        if precedence <= told[member]:
+            self.violated(now, process, f"told of {_life(fact)} of {fact.name} after something as large")
+        told[member] = precedence
+        if announced > self._announced[member]:
+            self.violated(now, process, f"told of {_life(fact)} of {fact.name}, which {fact.name} never announced")
+
+
+def _life(fact: MemberChanged) -> str:
+    return f"{fact.state.name.lower()}, generation {fact.generation}, incarnation {fact.incarnation}"

@@ -1,0 +1,85 @@
+"""Nodes that agree on the members agree on who owns every key.
+
+Judged at the end of a run, where all tables agree: then every running node must name the same owner for every key of a
+sample and every handler, and it must be the one that a ring built here, from what is known to run, names. Where the
+tables differ, `agreement` speaks and this checker holds its tongue. In a large mesh an even sample of nodes is asked:
+each answer costs the node a look at its whole table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocols.core import Instant
+from protocols.membership.member import STATE_MASK, State
+from protocols.node import Node
+from protocols.ring.placement import Ring, RingMember
+from sim.checkers.checker import Checker
+from sim.inspect import own_row, owner_of, rows_of
+from sim.process import Process
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+SAMPLE_KEYS = 48
+NODES_ASKED_MAX = 128
+
+
+class RingOwners(Checker):
+    """One key, one owner."""
+
+    name = "ring_owners"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.keys = tuple(f"sample-{number}" for number in range(SAMPLE_KEYS))
+        self.judged = False
+        """Whether the members agreed at the end, so that there was something to judge."""
+
+    def finish(self, now: Instant) -> None:
+        running = [process for process in self.world.running() if isinstance(process.core, Node)]
+        asked = running[:: -(-len(running) // NODES_ASKED_MAX) or 1]
+        if not running or not self._members_agree(running, asked):
+            return
+        self.judged = True
+        handlers = sorted({handler.name for process in running for handler in process.config.handlers})
+        for handler in handlers:
+            ring = Ring(
+                RingMember(process.config.node_id, process.config.weight, process.config.zone)
+                for process in running
+                if any(offered.name == handler for offered in process.config.handlers)
+            )
+            expected = [ring.owner(key) for key in self.keys]
+            for process in asked:
+                self._compare(now, process, handler, expected)
+
+    def _compare(self, now: Instant, process: Process, handler: str, expected: list[str | None]) -> None:
+        for key, owner in zip(self.keys, expected, strict=True):
+            named = owner_of(process.core, handler, key)
+            if named != owner:
+                text = f"names {self._name(named)} as the owner of {key!r} for {handler}; it is {self._name(owner)}"
+                self.violated(now, process, text)
+                return
+
+    def _members_agree(self, running: list[Process], asked: list[Process]) -> bool:
+        """Whether all of `asked` take exactly the running nodes for members, in their present incarnations."""
+        up: dict[str, int] = {}
+        for process in running:
+            own = own_row(process.core)
+            if own is None:
+                return False
+            up[process.config.node_id] = own.precedence
+        for process in asked:
+            rows = rows_of(process.core)
+            present = {
+                node_id: row.precedence for node_id, row in rows.items() if row.precedence & STATE_MASK < State.DEAD
+            }
+            if present != up:
+                return False
+        return True
+
+    def _name(self, node_id: str | None) -> str:
+        if node_id is None:
+            return "nobody"
+        process = self.world.by_id.get(node_id)
+        return node_id if process is None else process.name

@@ -1,0 +1,76 @@
+"""Hands what happens in a run to the checkers that want it, and keeps what they find.
+
+Every hook is a list of bound methods, empty when no checker overrides it: a run pays only for what is watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from protocols.core import NANOS_PER_S, Command, Event, Fact, Instant, Message, Outcome, Record
+from protocols.tasks.task import RunBody
+from sim.checkers.checker import Checker, Violation
+from sim.counter import Counter
+
+if TYPE_CHECKING:
+    from sim.process import Process
+
+VIOLATIONS_MAX = 100
+"""A run that has broken so much is stopped: what follows tells nothing new."""
+
+FactListener: TypeAlias = "Callable[[Instant, Process, Fact], None]"
+
+
+class _Listeners(dict[type[Fact], tuple[FactListener, ...]]):
+    """Fact type → who wants it."""
+
+    def __missing__(self, fact_type: type[Fact]) -> tuple[FactListener, ...]:
+        return ()
+
+
+class Watch:
+    """The checkers of one run and what they found. `facts` counts facts by type."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self.checkers: tuple[Checker, ...] = ()
+        self.violations: list[Violation] = []
+        self.facts: Counter = Counter()
+        self.listeners = _Listeners()
+        self.on_step: list[Callable[[Instant, Process, Event], None]] = []
+        self.on_durable: list[Callable[[Instant, Process, tuple[Record, ...]], None]] = []
+        self.on_reply: list[Callable[[Instant, Process, Command, Outcome], None]] = []
+        self.on_start: list[Callable[[Instant, Process, RunBody], None]] = []
+        self.on_sample: list[Callable[[Instant, Message], None]] = []
+        self.on_boot: list[Callable[[Instant, Process], None]] = []
+        self.on_crash: list[Callable[[Instant, Process], None]] = []
+
+    def install(self, checkers: Sequence[Checker]) -> None:
+        """Subscribe `checkers` to the hooks that they override."""
+        self.checkers = (*self.checkers, *checkers)
+        for checker in checkers:
+            kind = type(checker)
+            for fact_type in checker.facts:
+                self.listeners[fact_type] = (*self.listeners[fact_type], checker.on_fact)
+            if kind.on_step is not Checker.on_step:
+                self.on_step.append(checker.on_step)
+            if kind.on_durable is not Checker.on_durable:
+                self.on_durable.append(checker.on_durable)
+            if kind.on_reply is not Checker.on_reply:
+                self.on_reply.append(checker.on_reply)
+            if kind.on_start is not Checker.on_start:
+                self.on_start.append(checker.on_start)
+            if kind.on_sample is not Checker.on_sample:
+                self.on_sample.append(checker.on_sample)
+            if kind.on_boot is not Checker.on_boot:
+                self.on_boot.append(checker.on_boot)
+            if kind.on_crash is not Checker.on_crash:
+                self.on_crash.append(checker.on_crash)
+
+    def violated(self, property_name: str, now: Instant, node: str, text: str) -> None:
+        """Record a violation; past `VIOLATIONS_MAX` the run stops."""
+        if len(self.violations) < VIOLATIONS_MAX:
+            self.violations.append(Violation(property_name, now / NANOS_PER_S, node, text))
+        else:
+            self._stop()
