@@ -1,0 +1,97 @@
+"""What callers on this machine may ask of the daemon, and the one interface through which they ask.
+
+The control socket, the MCP face and the CLI all speak in `Command`s and `Outcome`s. Most go straight to the node core;
+the few below concern the daemon itself and are answered by it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+from protocols.core import Command, Outcome, Refused, Unknown
+from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
+from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
+from protocols.tools import FindTools, ToolsFound
+
+__all__ = [
+    "Accepted",
+    "Caller",
+    "CallerCommand",
+    "CallerOutcome",
+    "CancelTask",
+    "CreateToken",
+    "FindTools",
+    "GetStatus",
+    "GetTask",
+    "Inspect",
+    "Inspection",
+    "Leave",
+    "Left",
+    "ListMembers",
+    "ListTasks",
+    "MemberList",
+    "NodeStatus",
+    "Refused",
+    "Submit",
+    "TaskList",
+    "TaskView",
+    "TokenCreated",
+    "ToolsFound",
+    "Unknown",
+]
+
+
+class CreateToken(Command, frozen=True, tag="create_token"):
+    """Make a join token. Only the node that holds the mesh's CA key can."""
+
+    lifetime_s: float = 3600.0
+    uses: int = 1
+
+
+class TokenCreated(Outcome, frozen=True, tag="token_created"):
+    token: str
+    expires_unix_s: float
+    uses: int
+
+
+class Inspect(Command, frozen=True, tag="inspect"):
+    """The daemon's own state, for `doctor` and `status`."""
+
+
+class Inspection(Outcome, frozen=True, tag="inspection"):
+    pid: int
+    version: str
+    rss_bytes: int
+    mcp_url: str
+    """Empty while MCP over HTTP is not served."""
+    drops: dict[str, int]
+    """Packets, frames and connections that were refused, by reason."""
+    saves: int
+    commits: int
+    streams_open: int
+
+
+CallerCommand: TypeAlias = (
+    Submit | GetTask | CancelTask | ListTasks | ListMembers | GetStatus | Leave | FindTools | CreateToken | Inspect
+)
+CallerOutcome: TypeAlias = (
+    Accepted
+    | TaskView
+    | TaskList
+    | MemberList
+    | NodeStatus
+    | Left
+    | ToolsFound
+    | TokenCreated
+    | Inspection
+    | Refused
+    | Unknown
+)
+
+
+class Caller(Protocol):
+    """Something that carries a command to the daemon: the daemon itself, or a connection to its control socket."""
+
+    async def call(self, command: CallerCommand) -> CallerOutcome:
+        """The outcome, `Refused` and `Unknown` included. Raises `MeshError` where the daemon cannot be reached."""
+        ...

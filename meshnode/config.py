@@ -1,0 +1,411 @@
+"""The configuration of one data directory: DIR/meshnode.toml, then the environment, then flags (later ones win).
+
+What is decided here: every key, its type, its bounds and its default. What is not: nothing is opened, bound or started.
+
+- A key, a type or a value that is not understood is `MeshError("bad_config")` with the place it came from and the
+  nearest valid name. Nothing is ever ignored in silence, so that a misspelt limit never passes for a limit.
+- `Config` is frozen and whole: paths are absolute, a port that was chosen before is filled in, every bound is checked.
+- tomllib and msgspec instead of pydantic-settings: measured in a process that already has trio, ssl, sqlite3 and
+  msgspec, the latter adds 12.3 MiB resident and these 0.1 MiB; a daemon has 60 MB in total.
+
+Keys of meshnode.toml are written out in `DEFAULT_CONFIG`. The environment has MESHNODE_ and a key of the top level in
+capitals (MESHNODE_SEEDS is a comma-separated list); handlers and MCP servers are named in the file alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from meshnode.datadir import CONFIG_NAME, default_directory, read_note, write_note
+from meshnode.errors import MeshError
+from meshnode.handler_config import (
+    ExecHandler,
+    HandlerConfig,
+    McpServerConfig,
+    PythonHandler,
+    expectation,
+    read_handler,
+    read_server,
+    refuse,
+    unknown_key,
+)
+from protocols.config import HandlerSpec
+from protocols.limits import (
+    ADDRESS_CHARS_MAX,
+    HANDLER_CHARS_MAX,
+    HANDLERS_MAX,
+    NAME_CHARS_MAX,
+    PROFILE_BYTES_MAX,
+    WEIGHT_MAX,
+)
+from protocols.tasks.task import MCP_PREFIX
+
+__all__ = [
+    "Config",
+    "ExecHandler",
+    "HandlerConfig",
+    "McpServerConfig",
+    "PythonHandler",
+    "default_name",
+    "format_address",
+    "load_config",
+    "parse_address",
+    "remember_listen",
+    "remembered_listen",
+    "write_default_config",
+]
+
+CONFIG_BYTES_MAX = 1 << 20
+SEEDS_MAX = 64
+LISTEN_NOTE = "listen"
+"""DIR/listen holds the address of the last start."""
+ENV_PREFIX = "MESHNODE_"
+ENV_NOT_SETTINGS = frozenset({"MESHNODE_DIR", "MESHNODE_TOKEN", "MESHNODE_TASK_ID", "MESHNODE_ATTEMPT"})
+"""Read by the command line, or set for bodies."""
+
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{NAME_CHARS_MAX}}}")
+_ZONE = re.compile(rf"[A-Za-z0-9._-]{{0,{NAME_CHARS_MAX}}}")
+_HANDLER = re.compile(rf"[a-z0-9_.-]{{1,{HANDLER_CHARS_MAX}}}")
+
+
+class _Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The keys of the top level that the environment and flags may set too."""
+
+    name: str = ""
+    listen: str = "127.0.0.1:0"
+    advertise: str = ""
+    seeds: tuple[str, ...] = ()
+    zone: str = ""
+    weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
+    mcp: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
+    workdir: str = ""
+
+
+_TABLES = ("handlers", "mcp_servers")
+_SETTINGS = _Settings.__struct_fields__
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything that a daemon is told before it starts."""
+
+    directory: Path
+    name: str
+    listen: str
+    """`host:port`. Where the setting says port 0, the port of the last start, if there was one."""
+    listen_remembered: bool = False
+    """The port of `listen` is the one of the last start: should it be taken, any other free one will do."""
+    advertise: str = ""
+    """`host:port` that peers are told; empty: `listen`."""
+    seeds: tuple[str, ...] = ()
+    zone: str = ""
+    weight: int = 1
+    mcp: Literal["off"] | int = "off"
+    """TCP port on 127.0.0.1 for MCP over HTTP; 0: any free one."""
+    workdir: Path
+    """Where relative `cwd`s start and where modules of python handlers are looked for."""
+    handlers: dict[str, HandlerConfig] = {}
+    mcp_servers: dict[str, McpServerConfig] = {}
+
+    @property
+    def capabilities(self) -> tuple[HandlerSpec, ...]:
+        """What the node announces: its handlers, then `mcp:NAME` for every attached MCP server."""
+        bodies = [HandlerSpec(name, handler.concurrency) for name, handler in self.handlers.items()]
+        servers = [HandlerSpec(MCP_PREFIX + name, server.concurrency) for name, server in self.mcp_servers.items()]
+        return (*bodies, *servers)
+
+
+DEFAULT_CONFIG = """\
+# Configuration of one meshnode data directory. Every key is optional; what is commented out shows the default or an
+# example. Environment variables (MESHNODE_NAME, MESHNODE_LISTEN, ...) and flags of `meshnode up` win over this file.
+
+# name = "{name}"               # how people see this node; letters, digits, dot, underscore, dash
+# listen = "127.0.0.1:0"        # TCP and UDP; port 0 takes any free one at first and keeps it from then on
+# advertise = "192.0.2.7:7400"  # what peers are told, where it differs from `listen`
+# seeds = ["192.0.2.1:7400"]    # peers to meet at the start
+# zone = ""                     # copies are spread over zones
+# weight = 1                    # share of the work, relative to other nodes
+# mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP; 0 takes any free one
+# workdir = "."                 # relative to this file; default: the directory in which `meshnode up` was started
+
+# Work that this node can do. A handler's name is what tasks ask for.
+
+# [handlers.wordcount]
+# executor = "python"
+# target = "examples.wordcount:count"  # module:function, called with the payload in a worker process
+# concurrency = 2                      # bodies at once (default 1)
+# timeout_s = 60.0                     # cap on one run (default: the task's own)
+# output_bytes_max = 262144
+# cwd = "."                            # relative to workdir
+# env = {{ LANG = "C.UTF-8" }}
+
+# [handlers.checksum]
+# executor = "exec"
+# argv = ["sha256sum", "{{path}}"]       # never a shell; {{path}} comes from the payload {{"path": ...}}
+# allow_dashes = false                 # whether a value may turn an argument into an option
+
+# MCP servers on this machine whose tools the whole mesh may call.
+
+# [mcp_servers.files]
+# command = "python"
+# args = ["-m", "examples.files_server"]
+# concurrency = 4
+# cwd = "."
+# env = {{}}
+"""
+
+
+def load_config(directory: Path, *, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
+    """The configuration of `directory`; a missing file means defaults.
+
+    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, workdir) with `None` for "not
+    given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
+    """
+    directory = directory.absolute()
+    file = directory / CONFIG_NAME
+    document = _read_toml(file)
+    for key in document:
+        if key not in _SETTINGS and key not in _TABLES:
+            unknown_key(str(file), key, (*_SETTINGS, *_TABLES))
+    values: dict[str, object] = {key: value for key, value in document.items() if key in _SETTINGS}
+    origins = {key: f"{file}: `{key}`" for key in values}
+    if isinstance(values.get("workdir"), str):
+        values["workdir"] = os.path.join(directory, document["workdir"])
+    for key, text in _environment(os.environ if environ is None else environ).items():
+        values[key], origins[key] = _from_text(key, text), f"environment variable {ENV_PREFIX}{key.upper()}"
+    for key, flag in flags.items():
+        if key not in _SETTINGS:
+            unknown_key("the command line", key, _SETTINGS)
+        if flag is not None:
+            values[key] = _from_text(key, flag) if isinstance(flag, str) else flag
+            origins[key] = f"--{key}"
+    settings = _settings(values, origins)
+    workdir = Path(os.path.abspath(settings.workdir or Path.cwd()))
+    config = _whole(directory, settings, origins, workdir, document, file)
+    _check_profile(config, file)
+    return config
+
+
+def write_default_config(directory: Path, *, name: str = "") -> bool:
+    """Write a commented meshnode.toml, with `name` set where one is given; False (and untouched) if there is one."""
+    text = DEFAULT_CONFIG.format(name=name or default_name(directory))
+    if name:
+        text = text.replace(f'# name = "{name}" ', f'name = "{name}" ', 1)
+    path = directory / CONFIG_NAME
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise MeshError(
+            "unwritable",
+            f"{path} cannot be written: {error.strerror}.",
+            "Make the directory writable, or name another.",
+        ) from error
+    return True
+
+
+def remember_listen(directory: Path, address: str) -> None:
+    """Keep the address that was bound, so that a restart on port 0 gets the same one. Raises `MeshError`."""
+    parse_address(address)
+    write_note(directory / LISTEN_NOTE, address)
+
+
+def remembered_listen(directory: Path) -> str | None:
+    """The address of the last start; None if there was none, or if the note is not an address (it is only a hint)."""
+    address = read_note(directory / LISTEN_NOTE)
+    if address is None:
+        return None
+    try:
+        parse_address(address)
+    except ValueError:
+        return None
+    return address
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` as a pair, the host without brackets. Raises `ValueError` that says what is wrong."""
+    host, colon, port_text = address.rpartition(":")
+    if len(address) > ADDRESS_CHARS_MAX:
+        raise ValueError(f"is longer than {ADDRESS_CHARS_MAX} characters")
+    if not colon:
+        raise ValueError(f"{address!r} is not host:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r} needs brackets around the IPv6 address, as in [::1]:7400")
+    if not host or any(character.isspace() or character in "[]/@" for character in host):
+        raise ValueError(f"{address!r} has no usable host in front of the port")
+    if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
+        raise ValueError(f"{address!r} does not end in a port from 0 to 65535")
+    return host, int(port_text)
+
+
+def format_address(host: str, port: int) -> str:
+    """The text that `parse_address` reads back."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def default_name(directory: Path) -> str:
+    """The host's name; with the directory's behind it unless that is the default one, so that two nodes differ."""
+    host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname().split(".")[0]).strip("-") or "node"
+    directory = directory.absolute()
+    if directory == default_directory():
+        return host[:NAME_CHARS_MAX]
+    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", directory.name).strip("-.")
+    return f"{host[: NAME_CHARS_MAX // 2]}-{suffix}"[:NAME_CHARS_MAX].rstrip("-")
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    """The document as tomllib gives it (typed `Any` there); an absent file is empty."""
+    try:
+        with open(file, "rb") as stream:
+            raw = stream.read(CONFIG_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        refuse(str(file), f"cannot be read: {error.strerror}", "Make it readable to this user.")
+    if len(raw) > CONFIG_BYTES_MAX:
+        refuse(str(file), f"is larger than {CONFIG_BYTES_MAX} bytes", "Is it the right file?")
+    try:
+        return tomllib.loads(raw.decode())
+    except UnicodeDecodeError as error:
+        refuse(str(file), f"is not UTF-8 text (byte {error.start})", "Save it as UTF-8.")
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and integers of absurd length
+        refuse(str(file), f"is not TOML: {error or 'nested too deeply'}", "Correct that line.")
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings from the environment. Foreign MESHNODE_ variables pass, unless one looks like a misspelt setting."""
+    known = {ENV_PREFIX + key.upper(): key for key in _SETTINGS}
+    found: dict[str, str] = {}
+    for variable in sorted(environ):
+        if variable in known:
+            found[known[variable]] = environ[variable]
+        elif variable.startswith(ENV_PREFIX) and variable not in ENV_NOT_SETTINGS:
+            near = get_close_matches(variable, known, n=1, cutoff=0.88)
+            if near:
+                refuse(f"environment variable {variable}", "is not a setting", f"Did you mean {near[0]}?")
+    return found
+
+
+def _from_text(key: str, text: str) -> object:
+    """A setting given as text; what does not convert is left as it is, for the type check to name."""
+    match key:
+        case "seeds":
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        case "weight" | "mcp":
+            return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+        case _:
+            return text
+
+
+def _settings(values: Mapping[str, object], origins: Mapping[str, str]) -> _Settings:
+    try:
+        settings = msgspec.convert(values, _Settings)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        key = next((key for key in values if f"`$.{key}" in text), "")
+        if key == "mcp":
+            refuse(origins[key], 'must be "off" or a port from 0 to 65535', f"It is {values[key]!r}.")
+        refuse(origins.get(key, "configuration"), expectation(text), f"It is {values.get(key)!r}.")
+    _match(
+        _NAME, settings.name or "default", origins, "name", f"1 to {NAME_CHARS_MAX} of letters, digits, dot, _ and -"
+    )
+    _match(_ZONE, settings.zone, origins, "zone", f"at most {NAME_CHARS_MAX} of letters, digits, dot, _ and -")
+    _check_address(settings.listen, origins, "listen", port_min=0)
+    if settings.advertise:
+        _check_address(settings.advertise, origins, "advertise", port_min=1)
+    if len(settings.seeds) > SEEDS_MAX:
+        refuse(origins["seeds"], f"has more than {SEEDS_MAX} addresses", "A few seeds are enough.")
+    for seed in settings.seeds:
+        _check_address(seed, origins, "seeds", port_min=1)
+    return settings
+
+
+def _match(pattern: re.Pattern[str], value: str, origins: Mapping[str, str], key: str, words: str) -> None:
+    if not pattern.fullmatch(value):
+        refuse(origins[key], f"must be {words}", f"It is {value!r}.")
+
+
+def _check_address(address: str, origins: Mapping[str, str], key: str, *, port_min: int) -> None:
+    try:
+        if parse_address(address)[1] < port_min:
+            raise ValueError(f"{address!r} needs a port from {port_min} to 65535")
+    except ValueError as error:
+        refuse(origins[key], str(error), "Write host:port, as in 192.0.2.7:7400.")
+
+
+def _whole(
+    directory: Path,
+    settings: _Settings,
+    origins: Mapping[str, str],
+    workdir: Path,
+    document: Mapping[str, Any],
+    file: Path,
+) -> Config:
+    if not workdir.is_dir():
+        refuse(origins.get("workdir", "workdir"), f"{workdir} is not a directory", "Name one that exists.")
+    listen, remembered = settings.listen, remembered_listen(directory)
+    host, port = parse_address(listen)
+    use_remembered = port == 0 and remembered is not None and parse_address(remembered)[0] == host
+    if use_remembered and remembered is not None:
+        listen = remembered
+    handlers = {
+        name: read_handler(table, f"handlers.{name}", file, workdir)
+        for name, table in _tables(document, "handlers", file)
+    }
+    servers = {
+        name: read_server(table, f"mcp_servers.{name}", file, workdir)
+        for name, table in _tables(document, "mcp_servers", file)
+    }
+    return Config(
+        directory=directory,
+        name=settings.name or default_name(directory),
+        listen=listen,
+        listen_remembered=use_remembered,
+        advertise=settings.advertise,
+        seeds=settings.seeds,
+        zone=settings.zone,
+        weight=settings.weight,
+        mcp=settings.mcp,
+        workdir=workdir,
+        handlers=handlers,
+        mcp_servers=servers,
+    )
+
+
+def _tables(document: Mapping[str, Any], key: str, file: Path) -> Iterable[tuple[str, dict[str, object]]]:
+    """The named tables below `key`, their names checked."""
+    tables = document.get(key, {})
+    if not isinstance(tables, dict):
+        refuse(f"{file}: `{key}`", "must hold tables", f"Write [{key}.NAME].")
+    chars_max = HANDLER_CHARS_MAX - (len(MCP_PREFIX) if key == "mcp_servers" else 0)
+    for name, table in tables.items():
+        if not _HANDLER.fullmatch(name) or len(name) > chars_max:
+            refuse(f"{file}: `{key}.{name}`", f"needs a name of 1 to {chars_max} of a-z, 0-9, dot, _ and -", "")
+        if not isinstance(table, dict):
+            refuse(f"{file}: `{key}.{name}`", "must be a table", f"Write [{key}.{name}].")
+        yield name, table
+
+
+def _check_profile(config: Config, file: Path) -> None:
+    """What a member announces travels in one packet beside others': a name, a length and a count for each handler."""
+    capabilities = config.capabilities
+    if len(capabilities) > HANDLERS_MAX:
+        hint = f"There are {len(capabilities)}; serve some of them from another data directory."
+        refuse(str(file), f"names more than {HANDLERS_MAX} handlers and MCP servers", hint)
+    announced = 16 + len(config.zone) + sum(len(spec.name) + 6 for spec in capabilities)
+    if announced > PROFILE_BYTES_MAX:
+        hint = "Shorten names, or serve some handlers from another data directory."
+        refuse(str(file), f"announces {announced} bytes of handlers and zone; {PROFILE_BYTES_MAX} fit", hint)

@@ -1,0 +1,390 @@
+"""The daemon: one node on this machine, wired together (DESIGN 2).
+
+One nursery tree: executors, transport, driver, control socket and, where it is asked for, MCP over HTTP. The order of
+start is the order of need: nobody can ask before the node's new generation is durable, and `ready` is printed last.
+SIGTERM and SIGINT leave the mesh gracefully and then stop; a second one stops at once, which is as safe as kill -9.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, cast
+
+import trio
+from msgspec.structs import replace
+
+from meshnode.admission import Admission, Entry, admission_of, enter_mesh
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection
+from meshnode.config import Config, load_config, parse_address, remember_listen
+from meshnode.datadir import DataDir
+from meshnode.driver import Driver
+from meshnode.errors import ExitCode, MeshError
+from meshnode.executors.pool import Executors
+from meshnode.logs import Log, configure_logs
+from meshnode.storage import Storage
+from meshnode.transport.transport import Transport
+from protocols.config import NodeConfig
+from protocols.core import Action, Endpoint, Fact, Message, Received, Result
+from protocols.membership.facts import JoinedMesh, MemberChanged, NameConflict, NodeStarted, Refuted
+from protocols.membership.member import State
+from protocols.membership.views import Leave, Left
+from protocols.node import VERSION, Node, saved_generation
+from protocols.tasks.task import RunBody, Submit, TaskReassigned
+from protocols.tools import ListLocalTools
+
+if TYPE_CHECKING:
+    from meshnode.cli.options import UpOptions
+
+LEAVE_S_MAX = 5.0
+"""How long a graceful stop may take before the node stops all the same."""
+NAME_CHECK_S = 10.0
+"""A node that finds its name taken before anybody has answered it, within this time of its start, is the newcomer and
+gives way. One that belongs to a mesh already is not driven out of it by a later namesake."""
+SEEDS_TOLD_MAX = 4
+"""Addresses in a join token."""
+SERVING_S_MAX = 30.0
+"""How long the first save may take before the start is given up."""
+
+log = Log(__name__)
+
+
+def run_daemon(options: UpOptions) -> int:
+    """Run a node until it leaves or is stopped. Returns an exit status; raises `MeshError` where it can not start."""
+    configure_logs(options.log_level)
+    directory = DataDir(options.directory)
+    directory.create()
+    with directory.acquire():
+        config = load_config(
+            options.directory,
+            name=options.name,
+            listen=options.listen,
+            advertise=options.advertise,
+            mcp=options.mcp,
+            seeds=options.seeds or None,
+        )
+        try:
+            return trio.run(_run, directory, config, options)
+        except BaseExceptionGroup as group:
+            raise _first_cause(group) from group
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a nursery wrapped: the `MeshError` that made it stop, if there is one."""
+    errors = group.subgroup(MeshError) or group
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+async def _run(directory: DataDir, config: Config, options: UpOptions) -> int:
+    entry = await enter_mesh(directory, config, join=options.join, name=options.name)
+    storage = Storage.open(directory.database)
+    try:
+        daemon = Daemon(directory, config, entry, storage)
+        return await daemon.run(partial(_print_ready, as_json=options.json))
+    finally:
+        storage.close()
+
+
+def _print_ready(daemon: Daemon, *, as_json: bool) -> None:
+    fields = {
+        "name": daemon.entry.name,
+        "id": daemon.entry.identity.node_id,
+        "listen": daemon.address,
+        "mcp": daemon.mcp_url or "off",
+    }
+    if as_json:
+        line = json.dumps({"ready": True, **fields})
+    else:
+        line = "ready " + " ".join(f"{key}={value}" for key, value in fields.items())
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Whoever started the node does not listen, or the disk of what it keeps is full: no reason to stop the node.
+        log.warning("the ready line could not be written", error=error.strerror or str(error))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # takes what the stream has buffered, at the latest when the process ends
+        os.close(nowhere)
+
+
+class Daemon:
+    """One node and its parts. Answers callers (`meshnode.calls.Caller`)."""
+
+    def __init__(self, directory: DataDir, config: Config, entry: Entry, storage: Storage) -> None:
+        self.directory = directory
+        self.config = config
+        self.entry = entry
+        self.mcp_url = ""
+        self._storage = storage
+        self._saved = storage.load()
+        self._executors = Executors(config)
+        self._transport: Transport | None = None
+        self._driver: Driver | None = None
+        self._admission: Admission | None = None
+        self._node: Node | None = None
+        self._serving = trio.Event()
+        self._stop = trio.Event()
+        self._name_taken: NameConflict | None = None
+        self._joined = False
+        self._started_at = time.monotonic()
+
+    @property
+    def address(self) -> str:
+        """`host:port` that peers are told."""
+        assert self._transport is not None
+        return self._transport.address
+
+    async def run(self, on_ready: partial[None]) -> int:
+        """Serve until left or stopped. Raises `MeshError` where a part can not start."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_signals)
+            await nursery.start(self._executors.run)
+            transport = self._bind_transport()
+            await nursery.start(transport.run)
+            self._transport = transport
+            self._driver = self._make_driver(transport)
+            await nursery.start(self._driver.run)
+            await self._wait_until_serving()
+            socket = self.directory.control_socket(serving=True)
+            await self._serve_callers(nursery, socket)
+            gc.collect()
+            gc.freeze()
+            on_ready(self)
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
+        if self._name_taken is not None:
+            raise _name_taken(self.entry.name, self._name_taken)
+        return ExitCode.OK
+
+    def _bind_transport(self) -> Transport:
+        """Take the listening port; one that was only remembered from last time may be replaced by a free one."""
+        host, port = parse_address(self.config.listen)
+        self._admission = admission_of(
+            self.directory,
+            self.entry.identity,
+            self.entry.secrets,
+            name_in_use=self._name_in_use,
+            seeds=self._seeds_for_newcomers,
+        )
+        try:
+            transport = self._make_transport((host, port))
+            transport.bind()
+        except MeshError as error:
+            if error.code != "port_busy" or not self.config.listen_remembered:
+                raise
+            log.warning("the port of the last start is taken, choosing another", listen=self.config.listen)
+            transport = self._make_transport((host, 0))
+            transport.bind()
+        remember_listen(self.directory.root, transport.bound)
+        return transport
+
+    def _make_transport(self, listen: tuple[str, int]) -> Transport:
+        return Transport(
+            self.entry.identity,
+            self.entry.secrets,
+            listen=listen,
+            advertise=self.config.advertise or None,
+            on_message=self._on_message,
+            on_drop=self._on_drop,
+            on_join=self._admission.on_join if self._admission else None,
+            generation=saved_generation(self._saved) + 1,
+        )
+
+    def _make_driver(self, transport: Transport) -> Driver:
+        node_config = NodeConfig(
+            node_id=self.entry.identity.node_id,
+            name=self.entry.name,
+            mesh=self.entry.secrets.mesh,
+            address=transport.address,
+            seeds=tuple(dict.fromkeys((*self.config.seeds, *self.entry.seeds))),
+            handlers=self._executors.capabilities,
+            zone=self.config.zone,
+            weight=self.config.weight,
+        )
+        self._node = Node(node_config, self._saved, SystemRandom())
+        self._joined = self._node.membership.joined
+        self._saved = []
+        return Driver(
+            self.entry.identity.node_id,
+            transport.address,
+            self._node,
+            disk=self._storage,
+            send=transport.send,
+            perform=self._perform,
+            on_fact=self._on_fact,
+        )
+
+    async def _wait_until_serving(self) -> None:
+        with trio.move_on_after(SERVING_S_MAX):
+            await self._serving.wait()
+            return
+        raise MeshError(
+            "storage_failed",
+            f"The node's first record could not be written to {self.directory.root} within {SERVING_S_MAX:.0f} s.",
+            "Free or repair the disk, then start the node again. Nothing is lost.",
+        )
+
+    async def _serve_callers(self, nursery: trio.Nursery, socket: Path) -> None:
+        from meshnode.control.server import serve_control
+
+        await nursery.start(serve_control, socket, self)
+        if self.config.mcp == "off":
+            return
+        from meshnode.mcp.http import serve_http
+
+        token = self.directory.read_or_create_mcp_token()
+        serve = partial(serve_http, self, port=self.config.mcp, token=token, node_name=self.entry.name)
+        self.mcp_url = await nursery.start(serve)
+
+    async def _watch_signals(self) -> None:
+        for handled in (signal.SIGTERM, signal.SIGINT):
+            # What holds again once nobody listens below: an impatient third one must not cut the closing short.
+            signal.signal(handled, signal.SIG_IGN)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if self._driver is None or self._stop.is_set():
+                    break
+                log.info("leaving the mesh; once more to stop at once", signal=signal.Signals(number).name)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._leave, nursery)
+                    async for _ in signals:
+                        break
+                    nursery.cancel_scope.cancel()
+                break
+        if self._driver is None:
+            raise MeshError("interrupted", "Stopped before the node was up.", "", ExitCode.INTERRUPTED)
+        self._stop.set()
+
+    async def _leave(self, nursery: trio.Nursery) -> None:
+        assert self._driver is not None
+        with trio.move_on_after(LEAVE_S_MAX):
+            await self._driver.request(Leave())
+        nursery.cancel_scope.cancel()
+
+    # From the parts.
+
+    def _on_message(self, sender: Endpoint, message: Message) -> None:
+        if self._driver is not None:
+            self._driver.feed(Received(sender, message))
+
+    def _on_drop(self, reason: str) -> None:
+        log.debug("dropped", reason=reason)
+
+    async def _perform(self, action: Action) -> Result:
+        match action:
+            case RunBody():
+                return await self._executors.perform(action)
+            case ListLocalTools():
+                return await self._executors.list_tools(action.query)
+            case _:
+                raise AssertionError(f"no executor for {type(action).__name__}")
+
+    def _on_fact(self, fact: Fact) -> None:
+        match fact:
+            case NodeStarted():
+                if self._serving.is_set() and self._transport is not None:
+                    log.warning("an older life of this node was outgrown", generation=fact.generation)
+                    self._transport.renew(fact.generation)
+                self._serving.set()
+            case MemberChanged():
+                log.info("member", member=fact.name, state=fact.state.name.lower(), by=fact.by[:8])
+            case NameConflict():
+                self._on_name_conflict(fact)
+            case JoinedMesh():
+                self._joined = True
+                log.info("joined the mesh", via=fact.via[:8])
+            case Refuted():
+                log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
+            case TaskReassigned(why="refused"):
+                log.debug("run refused", task=fact.task_id, attempt=fact.attempt)
+            case TaskReassigned():
+                log.warning("run given up", task=fact.task_id, attempt=fact.attempt, why=fact.why)
+            case _:
+                log.debug("fact", fact=fact)
+
+    def _on_name_conflict(self, conflict: NameConflict) -> None:
+        log.error("another node has this node's name", name=self.entry.name, other=conflict.other, at=conflict.address)
+        if not self._joined and time.monotonic() - self._started_at < NAME_CHECK_S:
+            self._name_taken = conflict
+            self._stop.set()
+
+    def _name_in_use(self, name: str) -> str | None:
+        """The id of the member that has the name, for the join desk."""
+        if self._node is None:
+            return None
+        for member in self._node.members():
+            if member.alive.profile.name == name and member.state <= State.SUSPECT:
+                return member.alive.node_id
+        return None
+
+    def _seeds_for_newcomers(self) -> tuple[str, ...]:
+        """This node first, then a few live ones, in case it is away when the newcomer comes."""
+        others = [m.alive.profile.address for m in self._node.members() if m.state is State.ALIVE] if self._node else []
+        return tuple(dict.fromkeys((self.address, *others)))[:SEEDS_TOLD_MAX]
+
+    # Callers.
+
+    async def call(self, command: CallerCommand) -> CallerOutcome:
+        """Carry out a command of a caller on this machine."""
+        match command:
+            case CreateToken():
+                return await self._create_token(command)
+            case Inspect():
+                return self._inspect()
+            case Leave():
+                outcome = await self._request(command)
+                if isinstance(outcome, Left):
+                    self._stop.set()
+                return outcome
+            case Submit() if not command.submitted_unix_ms:
+                return await self._request(replace(command, submitted_unix_ms=time.time_ns() // 1_000_000))
+            case _:
+                return await self._request(command)
+
+    def _request(self, command: CallerCommand) -> Awaitable[CallerOutcome]:
+        assert self._driver is not None
+        return cast(Awaitable[CallerOutcome], self._driver.request(command))
+
+    async def _create_token(self, command: CreateToken) -> CallerOutcome:
+        if self._admission is None:
+            raise MeshError(
+                "not_founder",
+                "This node does not hold the key of the mesh's certificate authority, so it can not make tokens.",
+                "Run `meshnode token` on the node that made the mesh (`meshnode init`).",
+            )
+        return await self._admission.create_token(command)
+
+    def _inspect(self) -> Inspection:
+        import psutil
+
+        assert self._transport is not None
+        assert self._driver is not None
+        return Inspection(
+            pid=os.getpid(),
+            version=VERSION,
+            rss_bytes=psutil.Process().memory_info().rss,
+            mcp_url=self.mcp_url,
+            drops=dict(self._transport.drops),
+            saves=self._driver.saves,
+            commits=self._driver.commits,
+            streams_open=self._transport.streams_open,
+        )
+
+
+def _name_taken(name: str, conflict: NameConflict) -> MeshError:
+    return MeshError(
+        "name_taken",
+        f"Another live node of this mesh is called {name!r} (id {conflict.other}, at {conflict.address}).",
+        "Start this node with another --name.",
+        ExitCode.USAGE,
+    )
