@@ -1,0 +1,1 @@
+"""What the demo does its work with: see README.md."""
