@@ -1,0 +1,24 @@
+"""All benchmarks, by name. Each is imported when it runs: one must not carry another's modules in its memory."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from scripts.benchmarks.figures import Benchmark, Row, Setting
+
+
+def _lazily(name: str, module: str, about: str) -> Benchmark:
+    def run(setting: Setting) -> list[Row]:
+        rows: list[Row] = import_module(f"scripts.benchmarks.{module}").run(setting)
+        return rows
+
+    return Benchmark(name, about, run)
+
+
+BENCHMARKS = (
+    _lazily("codec", "codec", "messages/s through the wire codec; peer: plain msgpack"),
+    _lazily("simulator", "simulator", "events/s and speed against real time; peer: simpy"),
+    _lazily("mcp", "mcp_calls", "MCP tool calls/s over stdio and HTTP; peer: a bare server of the MCP SDK"),
+    _lazily("tasks", "tasks", "no-op tasks through three nodes; peer: dask.distributed"),
+    _lazily("memory", "memory", "memory and processor use of an idle node in a mesh of 20; start of the command"),
+)
