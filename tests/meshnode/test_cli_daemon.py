@@ -1,0 +1,415 @@
+"""The `meshnode` command against a control socket: real processes, a real socket, and a small daemon in memory."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, TokenCreated
+from meshnode.cli.session import WAIT_CHUNK_S, wait_for_task
+from meshnode.control.server import serve_control
+from meshnode.errors import ExitCode, MeshError
+from protocols.core import Refused, Unknown
+from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
+from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
+from protocols.tools import FindTools, ToolInfo, ToolsFound
+from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
+from tests.meshnode.control_desk import short_directory
+
+EVIL_NAME = "evil\x1b[31m\x07name"
+NODE_ID = "a" * 26
+
+
+class Desk:
+    """A daemon in memory. Handlers by name: `ok` succeeds, `bad` fails, `slow` never ends, `full` is refused."""
+
+    def __init__(self) -> None:
+        self.commands: list[CallerCommand] = []
+        self.submitted: dict[str, Submit] = {}
+        self.waiting = trio.Event()
+        """Set once a caller waits for a task that does not end."""
+
+    async def call(self, command: CallerCommand) -> CallerOutcome:
+        self.commands.append(command)
+        match command:
+            case Submit():
+                return await self._submit(command)
+            case GetTask():
+                return await self._get(command)
+            case CancelTask():
+                return view(command.task_id, "slow", TaskState.CANCELLED, detail="cancelled by a caller")
+            case ListTasks():
+                rows = [view(task_id, submit.handler, TaskState.RUNNING) for task_id, submit in self.submitted.items()]
+                return TaskList(tuple(rows[: command.limit]), len(rows))
+            case ListMembers():
+                return MemberList((member("desk", "alive", is_self=True), member(EVIL_NAME, "dead")))
+            case GetStatus():
+                return NodeStatus(
+                    NODE_ID, "desk", "home", "127.0.0.1:1", "0.1.0", 1, 2, 3.5, "serving", 1, 0, 1, 0, 2, 3,
+                    {"running": 2, "succeeded": 3}, 1, 0, ("ok", "mcp:files"),
+                )  # fmt: skip
+            case Inspect():
+                return Inspection(7, "0.1.0", 50_000_000, "", {"replay": 2}, 9, 4, 1)
+            case FindTools():
+                found = ToolInfo(
+                    NODE_ID, "desk", "files", "read_text", "Read a file.\nAll of it.", '{"type": "object"}'
+                )
+                return ToolsFound((found,), 1, ("shelf",))
+            case CreateToken():
+                return TokenCreated("mesh1.secret", 2e9, command.uses)
+            case Leave():
+                return Left(3)
+
+    async def _submit(self, command: Submit) -> CallerOutcome:
+        match command.handler:
+            case "full":
+                return Refused("busy", "There is no room.", "Try again in a second.", 1.5)
+            case "lost":
+                return Unknown("Nobody answered.", "Ask again.")
+            case "silent":
+                self.waiting.set()
+                await trio.sleep_forever()
+        task_id = f"task-{len(self.submitted)}"
+        self.submitted[task_id] = command
+        return Accepted(task_id, NODE_ID)
+
+    async def _get(self, command: GetTask) -> CallerOutcome:
+        submitted = self.submitted.get(command.task_id)
+        match submitted and submitted.handler:
+            case None:
+                return Refused("unknown_task", f"No node has a task {command.task_id!r}.", "Check the id.")
+            case "ok":
+                return view(command.task_id, "ok", TaskState.SUCCEEDED, output='{"big":12345678901234567890,"t":"ü"}')
+            case "mcp:files":
+                output = json.dumps({"content": [{"type": "text", "text": "hello\nworld"}], "isError": False})
+                return view(command.task_id, "mcp:files", TaskState.SUCCEEDED, output=output)
+            case "bad":
+                return view(command.task_id, "bad", TaskState.FAILED, detail="it broke")
+            case _:
+                if command.wait_ms:
+                    self.waiting.set()
+                    await trio.sleep(command.wait_ms / 1000)
+                return view(command.task_id, "slow", TaskState.RUNNING)
+
+
+def view(task_id: str, handler: str, state: TaskState, *, output: str = "", detail: str = "") -> TaskView:
+    return TaskView(task_id, handler, "", state, 1, NODE_ID, NODE_ID, "desk", output, detail, 12, 1_700_000_000_000)
+
+
+def member(name: str, state: str, *, is_self: bool = False) -> MemberView:
+    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self)
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_directory() as directory:
+        yield directory
+
+
+@asynccontextmanager
+async def serving(root: Path, desk: Desk) -> AsyncIterator[trio.CancelScope]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control, root / "control.sock", desk)
+        yield nursery.cancel_scope
+        nursery.cancel_scope.cancel()
+
+
+async def meshnode(root: Path, *arguments: str, stdin: bytes = b"") -> Run:
+    with trio.fail_after(TIMEOUT_S):
+        done = await trio.run_process(
+            command(*arguments, "--dir", root),
+            stdin=stdin,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env=environment(root),
+        )
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def test_members_and_status(root: Path) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "members")
+        assert (run.status, run.err) == (0, "")
+        assert "desk (this node)" in run.out
+        assert r"evil\x1b[31m\x07name" in run.out
+        assert "\x1b" not in run.out
+
+        run = await meshnode(root, "members", "--json")
+        members = run.document["members"]
+        assert isinstance(members, list)
+        assert [row["name"] for row in members] == ["desk", EVIL_NAME]
+        assert members[0] == {
+            "node_id": NODE_ID,
+            "name": "desk",
+            "address": "127.0.0.1:1",
+            "state": "alive",
+            "generation": 1,
+            "incarnation": 2,
+            "handlers": ["ok"],
+            "zone": "",
+            "weight": 1,
+            "state_age_s": 61.0,
+            "is_self": True,
+        }
+
+        run = await meshnode(root, "status")
+        assert (run.status, run.err) == (0, "")
+        for words in ("desk", "home", "serving", "files", "2 running, 3 succeeded", "replay 2", "50 MB"):
+            assert words in run.out
+
+        document = (await meshnode(root, "status", "--json")).document
+        assert document["phase"] == "serving"
+        assert document["daemon"] == {
+            "pid": 7,
+            "version": "0.1.0",
+            "rss_bytes": 50_000_000,
+            "mcp_url": "",
+            "drops": {"replay": 2},
+            "saves": 9,
+            "commits": 4,
+            "streams_open": 1,
+        }
+
+
+async def test_submit_hands_on_what_was_asked_and_prints_the_id_alone(root: Path) -> None:
+    desk = Desk()
+    async with serving(root, desk):
+        run = await meshnode(
+            root, "submit", "slow", "--payload", "-", "--key", "k", "--timeout", "90s", stdin=b' {"a":1} '
+        )
+        assert (run.status, run.out) == (0, "task-0\n")
+        submitted = desk.submitted["task-0"]
+        assert (submitted.handler, submitted.payload, submitted.key) == ("slow", '{"a":1}', "k")
+        assert submitted.timeout_ms == 90_000
+        assert submitted.submitted_unix_ms > 1_700_000_000_000
+
+        run = await meshnode(root, "submit", "slow", "--idempotency-key", "mine", "--json")
+        assert run.document == {
+            "task_id": "task-1",
+            "coordinator": NODE_ID,
+            "existing": False,
+            "idempotency_key": "mine",
+        }
+        assert desk.submitted["task-1"].idempotency_key == "mine"
+        assert len(submitted.idempotency_key) > 10
+        assert submitted.idempotency_key != "mine"
+
+
+async def test_submit_and_wait_exits_with_how_the_task_went(root: Path) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "submit", "ok", "--wait", "5", "--json")
+        assert (run.status, run.err) == (0, "")
+        assert run.document["state"] == "succeeded"
+        assert '"output":{"big":12345678901234567890,"t":"ü"}' in run.out
+
+        run = await meshnode(root, "submit", "ok", "--wait", "5")
+        assert (run.status, run.err) == (0, "")
+        assert "succeeded" in run.out
+        assert '"t": "ü"' in run.out
+
+        run = await meshnode(root, "submit", "bad", "--wait", "5", "--json")
+        assert run.status == ExitCode.FAILED
+        assert (run.document["state"], run.document["detail"], run.document["output"]) == ("failed", "it broke", None)
+        assert run.error["code"] == "task_failed"
+        run.assert_told("it broke")
+
+        run = await meshnode(root, "submit", "slow", "--wait", "0.2", "--json")
+        assert run.status == ExitCode.UNKNOWN
+        assert (run.document["state"], run.error["code"]) == ("running", "still_running")
+        task_id = str(run.document["task_id"])
+        run.assert_told(f"meshnode task {task_id} --wait", f"meshnode cancel {task_id}")
+
+        run = await meshnode(root, "task", task_id)
+        assert (run.status, run.err) == (0, "")
+        assert "running" in run.out
+        run = await meshnode(root, "task", task_id, "--wait", "100ms")
+        assert run.status == ExitCode.UNKNOWN
+
+
+async def test_refusals_and_unknown_outcomes_keep_the_daemons_words(root: Path) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "submit", "full", "--json")
+        assert run.status == ExitCode.FAILED
+        assert run.document == {
+            "error": {
+                "code": "busy",
+                "message": "There is no room.",
+                "next_step": "Try again in a second.",
+                "retry_after_s": 1.5,
+            }
+        }
+        run = await meshnode(root, "submit", "lost", "--idempotency-key", "mine", "--json")
+        assert (run.status, run.error["code"]) == (ExitCode.UNKNOWN, "unknown")
+        run.assert_told("Nobody answered.", "--idempotency-key mine")
+        run = await meshnode(root, "task", "nosuch", "--wait", "5", "--json")
+        assert (run.status, run.error["code"]) == (ExitCode.FAILED, "unknown_task")
+
+
+async def test_tasks_cancel_tools_token_and_leave(root: Path) -> None:
+    desk = Desk()
+    async with serving(root, desk):
+        await meshnode(root, "submit", "slow")
+        run = await meshnode(root, "tasks", "--state", "running", "--state", "Queued", "--limit", "7", "--json")
+        assert desk.commands.pop() == ListTasks((TaskState.RUNNING, TaskState.QUEUED), 7)
+        tasks = run.document["tasks"]
+        assert isinstance(tasks, list)
+        assert (tasks[0]["task_id"], tasks[0]["state"], run.document["total"]) == ("task-0", "running", 1)
+        assert "output" not in tasks[0]
+        assert "task-0" in (await meshnode(root, "tasks")).out
+
+        run = await meshnode(root, "cancel", "task-0", "--json")
+        assert (run.status, run.document["state"]) == (0, "cancelled")
+
+        run = await meshnode(root, "tools", "read", "file", "--json")
+        assert desk.commands.pop() == FindTools("read file", "", "", 50)
+        tools = run.document["tools"]
+        assert isinstance(tools, list)
+        assert tools[0]["input_schema"] == {"type": "object"}
+        assert run.document["silent"] == ["shelf"]
+        run = await meshnode(root, "tools")
+        assert "read_text" in run.out
+        assert "did not answer in time: shelf" in run.out
+
+        run = await meshnode(root, "token", "--lifetime", "7d", "--uses", "3")
+        assert (run.status, run.out) == (0, "mesh1.secret\n")
+        assert desk.commands.pop() == CreateToken(7 * 24 * 3600.0, 3)
+
+        run = await meshnode(root, "leave", "--json")
+        assert (run.status, run.document) == (0, {"left": True, "open_tasks": 3})
+
+
+async def test_call_sends_tool_and_arguments_and_prints_what_the_tool_said(root: Path) -> None:
+    desk = Desk()
+    arguments = root / "arguments.json"
+    await trio.Path(arguments).write_text('{"path": "README.md", "n": 1.50}')
+    async with serving(root, desk):
+        run = await meshnode(root, "call", "files", "read_text", "--arguments", f"@{arguments}")
+        assert (run.status, run.out, run.err) == (0, "hello\nworld\n", "")
+        submitted = desk.submitted["task-0"]
+        assert submitted.handler == "mcp:files"
+        assert json.loads(submitted.payload) == {"tool": "read_text", "arguments": {"path": "README.md", "n": 1.5}}
+
+        run = await meshnode(root, "call", "files", "read_text", "--json")
+        assert (run.status, run.document["state"]) == (0, "succeeded")
+        assert run.document["output"] == {"content": [{"type": "text", "text": "hello\nworld"}], "isError": False}
+
+
+# Bad luck
+
+
+async def interrupt(root: Path, desk: Desk, *arguments: str) -> Run:
+    """Ctrl-C once the daemon has the command's question."""
+    started = await trio.lowlevel.open_process(
+        command(*arguments, "--dir", root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(root)
+    )
+    assert started.stdout is not None
+    assert started.stderr is not None
+    with trio.fail_after(TIMEOUT_S):
+        await desk.waiting.wait()
+        started.send_signal(signal.SIGINT)
+        out = b"".join([chunk async for chunk in started.stdout])
+        err = b"".join([chunk async for chunk in started.stderr])
+        return Run(await started.wait(), out.decode(), err.decode())
+
+
+async def test_ctrl_c_while_waiting_says_that_the_task_goes_on(root: Path) -> None:
+    desk = Desk()
+    async with serving(root, desk):
+        run = await interrupt(root, desk, "submit", "slow", "--wait", "1h", "--json")
+    assert (run.status, run.error["code"]) == (ExitCode.INTERRUPTED, "interrupted")
+    run.assert_told("task-0", "meshnode task task-0 --wait")
+
+
+async def test_ctrl_c_before_an_answer_is_quiet(root: Path) -> None:
+    desk = Desk()
+    async with serving(root, desk):
+        run = await interrupt(root, desk, "submit", "silent")
+    assert (run.status, run.out, run.err) == (ExitCode.INTERRUPTED, "", "error: Interrupted.\n")
+
+
+async def test_a_daemon_that_vanishes_leaves_what_is_known(root: Path) -> None:
+    for handler, words in (("silent", "--idempotency-key cli-"), ("slow", "Task task-0 is safe and goes on")):
+        desk = Desk()
+        runs: list[Run] = []
+
+        async def submit(handler: str = handler, runs: list[Run] = runs) -> None:
+            runs.append(await meshnode(root, "submit", handler, "--wait", "1h", "--json"))
+
+        async with trio.open_nursery() as command_nursery, serving(root, desk) as stop:
+            command_nursery.start_soon(submit)
+            with trio.fail_after(TIMEOUT_S):
+                await desk.waiting.wait()
+            stop.cancel()
+        assert (runs[0].status, runs[0].error["code"]) == (ExitCode.UNKNOWN, "unknown")
+        runs[0].assert_told("went away", words)
+
+
+# Waiting
+
+
+class Coordinator:
+    """Answers `GetTask` from a script, after as long as the script says, and then with a task that runs."""
+
+    def __init__(self, *script: tuple[float, CallerOutcome]) -> None:
+        self.script = list(script)
+        self.waits_s: list[float] = []
+
+    async def call(self, command: CallerCommand) -> CallerOutcome:
+        assert isinstance(command, GetTask)
+        self.waits_s.append(command.wait_ms / 1000)
+        if not self.script:
+            await trio.sleep(command.wait_ms / 1000)
+            return view("t", "h", TaskState.RUNNING)
+        after_s, outcome = self.script.pop(0)
+        await trio.sleep(after_s)
+        return outcome
+
+
+async def test_a_long_wait_is_made_of_calls_that_are_short(autojump_clock: trio.testing.MockClock) -> None:
+    coordinator = Coordinator()
+    started = trio.current_time()
+    assert (await wait_for_task(coordinator, "t", 130.0)).state is TaskState.RUNNING
+    assert coordinator.waits_s == [WAIT_CHUNK_S, WAIT_CHUNK_S, 30.0]
+    assert trio.current_time() - started == pytest.approx(130.0)
+
+
+async def test_a_wait_outlives_what_passes(autojump_clock: trio.testing.MockClock) -> None:
+    coordinator = Coordinator(
+        (0.0, Unknown("silent")),
+        (3.0, Unknown("silent")),
+        (0.0, Refused("starting", "Not yet.", "", 2.0)),
+        (0.0, view("t", "h", TaskState.RUNNING)),
+        (40.0, view("t", "h", TaskState.SUCCEEDED, output="1")),
+    )
+    assert (await wait_for_task(coordinator, "t", 100.0)).output == "1"
+    assert len(coordinator.waits_s) == 5
+
+
+async def test_a_wait_that_only_meets_silence_ends_as_unknown(autojump_clock: trio.testing.MockClock) -> None:
+    coordinator = Coordinator(*[(0.0, Unknown("silent"))] * 1000)
+    started = trio.current_time()
+    with pytest.raises(MeshError) as caught:
+        await wait_for_task(coordinator, "t", 10.0)
+    assert caught.value.exit_code is ExitCode.UNKNOWN
+    assert trio.current_time() - started == pytest.approx(10.0)
+    assert len(coordinator.waits_s) <= 12
+
+
+async def test_a_refusal_for_good_ends_a_wait_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(MeshError) as caught:
+        await wait_for_task(Coordinator((0.0, Refused("unknown_task", "No such task."))), "t", 10.0)
+    assert caught.value.code == "unknown_task"
+
+
+async def test_no_wait_at_all_asks_once(autojump_clock: trio.testing.MockClock) -> None:
+    coordinator = Coordinator()
+    assert (await wait_for_task(coordinator, "t", 0.0)).state is TaskState.RUNNING
+    assert coordinator.waits_s == [0.0]

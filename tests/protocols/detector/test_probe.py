@@ -1,0 +1,269 @@
+"""Probing: whom, how often, and what to make of silence (SWIM sections 3.1 and 4.3)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.config import SwimConfig
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint
+from protocols.detector.probe import RELAYS_MAX, Prober
+from protocols.membership.facts import MemberChanged
+from protocols.membership.member import State
+from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
+
+SECOND = NANOS_PER_S
+CONFIG = SwimConfig()
+
+
+def host_among(*names: str) -> Host:
+    """A node that has heard of `names`; none of them exists."""
+    host = World().add("a").start()
+    host.world.run(0.001)
+    host.hears(endpoint_of("z"), Gossip(tuple(alive(name) for name in names)))
+    host.hush()
+    return host
+
+
+def pinged(host: Host) -> list[str]:
+    return [to.node_id for to, message in host.said if isinstance(message, Ping)]
+
+
+def next_ping(host: Host) -> tuple[Endpoint, Ping]:
+    """Let time pass until the node probes somebody."""
+    host.hush()
+    host.world.run_until(lambda: bool(pinged(host)), 3)
+    to, message = next((to, message) for to, message in host.said if isinstance(message, Ping))
+    assert isinstance(message, Ping)
+    return to, message
+
+
+# Whom.
+
+
+@given(st.integers(1, 30), st.integers())
+@settings(max_examples=40, deadline=None)
+def test_every_member_is_probed_within_2n_minus_1_intervals(count: int, seed: int) -> None:
+    members = [f"m{number}" for number in range(count)]
+    prober = Prober(CONFIG, Random(seed))
+    prober.start(0)
+    now = prober.deadline
+    last = dict.fromkeys(members, 0)
+    for interval in range(1, 6 * count + 2):
+        due = prober.fire(now, lambda: list(members), lambda node_id: True)
+        assert due.ping in last
+        last[due.ping] = interval
+        prober.acked(due.ping, prober.seq)
+        now += CONFIG.probe_interval
+        assert all(interval - probed <= 2 * count - 1 for probed in last.values())
+
+
+def test_one_member_is_probed_in_each_interval() -> None:
+    world = World()
+    a, *_ = world.mesh("a", "b", "c", "d")
+    a.hush()
+    world.run(30)
+    assert len(pinged(a)) == pytest.approx(30, abs=1)
+    for name in ("b", "c", "d"):
+        assert pinged(a).count(id_of(name)) == pytest.approx(10, abs=1)
+
+
+def test_neither_oneself_nor_the_dead_nor_the_departed_are_probed_but_suspects_are() -> None:
+    host = host_among("b", "c", "d")
+    host.hears(endpoint_of("z"), Gossip((accuse("b", State.DEAD), accuse("c", State.LEFT))))
+    host.hears(endpoint_of("z"), Gossip((accuse("d", State.SUSPECT),)))
+    host.hush()
+    host.world.run(3)
+    assert set(pinged(host)) == {id_of("d")}
+
+
+def test_one_who_dies_in_the_middle_of_a_round_is_skipped() -> None:
+    names = tuple(f"n{number}" for number in range(20))
+    host = host_among(*names)
+    host.world.run(2)
+    host.hears(endpoint_of("z"), Gossip(tuple(accuse(name, State.DEAD) for name in names[:-1])))
+    host.hush()
+    host.world.run(4)
+    assert set(pinged(host)) <= {id_of(names[-1])}
+
+
+# Acks.
+
+
+def test_an_answered_probe_leaves_the_member_alone() -> None:
+    host = host_among("b")
+    for _ in range(20):
+        to, ping = next_ping(host)
+        host.hears(to, Ack(ping.probe))
+    assert host.sees("b") is State.ALIVE
+
+
+def test_silence_makes_a_suspect_when_the_interval_is_over_and_not_before() -> None:
+    host = host_among("b")
+    next_ping(host)
+    host.world.run(0.99)
+    assert host.sees("b") is State.ALIVE
+    host.world.run(0.02)
+    assert host.sees("b") is State.SUSPECT
+    (change,) = host.facts_of(MemberChanged)
+    assert (change.state, change.by) == (State.SUSPECT, id_of("a"))
+
+
+@pytest.mark.parametrize("off", [-1, 1, 7])
+def test_an_ack_of_another_number_does_not_count(off: int) -> None:
+    host = host_among("b")
+    to, ping = next_ping(host)
+    host.hears(to, Ack(ping.probe + off))
+    host.world.run(1.01)
+    assert host.sees("b") is State.SUSPECT
+
+
+def test_an_ack_of_a_stranger_or_of_another_member_does_not_count() -> None:
+    host = host_among("b")
+    _, ping = next_ping(host)
+    host.hears(endpoint_of("stranger"), Ack(ping.probe))
+    host.world.run(1.01)
+    assert host.sees("b") is State.SUSPECT
+
+
+def test_an_ack_that_comes_late_does_not_count_for_the_next_probe() -> None:
+    host = host_among("b", "c")
+    _, first = next_ping(host)
+    to, second = next_ping(host)
+    assert second.probe != first.probe
+    host.hears(to, Ack(first.probe))
+    host.world.run(1.01)
+    assert host.sees(next(name for name in "bc" if id_of(name) == to.node_id)) is State.SUSPECT
+
+
+def test_every_ping_is_answered_under_its_number_even_one_of_a_stranger() -> None:
+    host = host_among()
+    host.hears(endpoint_of("stranger"), Ping(12345))
+    assert [ack.probe for ack in host.said_of(Ack, "stranger")] == [12345]
+
+
+# Indirect probes.
+
+
+def test_an_unanswered_probe_is_repeated_through_three_others_after_the_timeout() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.49)
+    assert host.said_of(PingReq) == []
+    host.world.run(0.02)
+    asked = [(endpoint.node_id, message) for endpoint, message in host.said if isinstance(message, PingReq)]
+    assert len({helper for helper, _ in asked}) == len(asked) == 3
+    assert to.node_id not in {helper for helper, _ in asked}
+    assert {(request.probe, request.target, request.target_address) for _, request in asked} == {
+        (ping.probe, to.node_id, to.address)
+    }
+
+
+def test_an_ack_in_time_spares_the_others() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.hears(to, Ack(ping.probe))
+    host.world.run(0.6)
+    assert host.said_of(PingReq) == []
+
+
+def test_the_ack_of_a_helper_counts_and_that_of_one_who_was_not_asked_does_not() -> None:
+    for helping, state in ((True, State.ALIVE), (False, State.SUSPECT)):
+        host = host_among("b", "c", "d", "e", "f")
+        to, ping = next_ping(host)
+        host.world.run(0.51)
+        helpers = [endpoint for endpoint, message in host.said if isinstance(message, PingReq)]
+        others = [endpoint_of(name) for name in "bcdef" if endpoint_of(name) not in (*helpers, to)]
+        host.hears((helpers if helping else others)[0], Ack(ping.probe))
+        host.world.run(0.51)
+        row = host.node.swim.table.get(to.node_id)
+        assert row is not None
+        assert row.state is state
+
+
+def test_a_helper_probes_the_target_and_passes_its_ack_on_under_the_askers_number() -> None:
+    host = host_among("b")
+    host.hears(endpoint_of("asker"), PingReq(77, id_of("b"), endpoint_of("b").address))
+    (ping,) = host.said_of(Ping, "b")
+    host.hears(endpoint_of("stranger"), Ack(ping.probe))
+    assert host.said_of(Ack, "asker") == []
+    host.hears(endpoint_of("b"), Ack(ping.probe))
+    assert [ack.probe for ack in host.said_of(Ack, "asker")] == [77]
+    host.hears(endpoint_of("b"), Ack(ping.probe))
+    assert len(host.said_of(Ack, "asker")) == 1
+
+
+def test_who_is_asked_to_probe_itself_answers() -> None:
+    host = host_among()
+    host.hears(endpoint_of("asker"), PingReq(77, id_of("a"), endpoint_of("a").address))
+    assert [ack.probe for ack in host.said_of(Ack, "asker")] == [77]
+
+
+def test_the_probes_done_for_others_are_bounded_and_run_out() -> None:
+    host = host_among("b")
+    for number in range(RELAYS_MAX + 50):
+        host.hears(endpoint_of("asker"), PingReq(number, id_of("b"), endpoint_of("b").address))
+    assert len(host.said_of(Ping, "b")) == RELAYS_MAX
+    host.world.run(2.5)
+    host.hush()
+    host.hears(endpoint_of("asker"), PingReq(9999, id_of("b"), endpoint_of("b").address))
+    assert len(host.said_of(Ping, "b")) == 1
+
+
+def test_one_who_is_out_of_reach_of_one_member_only_is_not_suspected() -> None:
+    world = World()
+    a, b, *_ = world.mesh("a", "b", "c", "d")
+    world.lets_through = lambda source, target, message: {source.name, target.name} != {"a", "b"}
+    world.run(120)
+    changes = [fact for host in world.hosts.values() for fact in host.facts_of(MemberChanged)]
+    assert not [change for change in changes if change.state is not State.ALIVE]
+    assert (a.sees("b"), b.sees("a")) == (State.ALIVE, State.ALIVE)
+
+
+def test_the_suspect_is_told_by_the_next_one_who_probes_it() -> None:
+    """Lifeguard's buddy system: the accusation is in the ping itself, whatever else there is to gossip."""
+    host = host_among("b", *(f"n{number}" for number in range(8)))
+    host.hears(endpoint_of("z"), Gossip((accuse("b", State.SUSPECT),)))
+    host.hush()
+    host.world.run_until(lambda: bool(host.said_of(Ping, "b")), 20)
+    assert accuse("b", State.SUSPECT) in host.said_of(Ping, "b")[0].updates
+
+
+# In a mesh.
+
+
+def test_a_crash_is_suspected_by_all_within_the_published_time_and_then_dead() -> None:
+    """N = 5: within 2N-1 probe intervals and the spread of gossip; dead after a suspicion of 4 s to 24 s more."""
+    world = World()
+    hosts = world.mesh("a", "b", "c", "d", "e")
+    hosts[4].crash()
+    crashed = world.now
+    world.run_until(lambda: all(host.sees("e") is not State.ALIVE for host in hosts[:4]), 12)
+    world.run_until(lambda: all(host.sees("e") is State.DEAD for host in hosts[:4]), 40)
+    assert 4 * SECOND <= world.now - crashed <= 40 * SECOND
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1])
+def test_lost_packets_kill_nobody(loss: float) -> None:
+    world = World(5)
+    hosts = world.mesh("a", "b", "c", "d", "e")
+    world.loss = loss
+    world.copies = 0.1
+    world.jitter = 100 * NANOS_PER_MS
+    world.run(300)
+    states = [fact.state for host in hosts for fact in host.facts_of(MemberChanged)]
+    assert State.DEAD not in states
+
+
+def test_a_quiet_mesh_has_no_news_to_tell() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c", settle_s=25)
+    for host in hosts:
+        host.hush()
+    world.run(4)
+    assert {type(message) for host in hosts for _, message in host.said} <= {Ping, Ack, PushPull}
+    assert all(host.told() == [] for host in hosts)

@@ -1,0 +1,251 @@
+"""Table exchanges: how a mesh forms, stays whole, and grows together again after any cut (DESIGN 4, healing)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.config import SwimConfig
+from protocols.core import NANOS_PER_S
+from protocols.membership.facts import Forgotten, JoinedMesh, MemberChanged
+from protocols.membership.healing import push_pull_scale
+from protocols.membership.member import Fallen, State, precedence_of
+from protocols.membership.messages import Gossip, PushPull
+from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.views import Leave
+from tests.protocols.harness import Host, World, accuse, address_of, alive, config_of, endpoint_of, id_of
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+def all_agree(hosts: list[Host]) -> bool:
+    up = [host for host in hosts if host.core is not None]
+    return all(host.sees(other.name) is State.ALIVE for host in up for other in up)
+
+
+# How often.
+
+
+@pytest.mark.parametrize(
+    ("members", "scale"), [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3), (128, 3), (129, 4), (1000, 6)]
+)
+def test_exchanges_are_spread_out_as_memberlist_does(members: int, scale: int) -> None:
+    assert push_pull_scale(members) == scale
+
+
+@given(st.integers(33, 1_000_000))
+def test_the_scale_is_memberlists_formula(members: int) -> None:
+    """⌈log2(members) - log2(32)⌉ + 1, without floating point: how often 32 must double to reach it, and one."""
+    doublings = push_pull_scale(members) - 1
+    assert 32 << (doublings - 1) < members <= 32 << doublings
+
+
+# Joining.
+
+
+def test_a_mesh_forms_from_one_seed() -> None:
+    world = World()
+    hosts = [world.add(name, config_of(name, seeds=("a",))).start() for name in NAMES]
+    world.run_until(lambda: all_agree(hosts), 10)
+    joined = hosts[3].facts_of(JoinedMesh)
+    assert [fact.via for fact in joined] == [id_of("a")]
+
+
+def test_a_seed_that_is_away_is_tried_for_ever() -> None:
+    world = World()
+    host = world.add("b", config_of("b", seeds=("a",))).start()
+    world.run(24 * 3600)
+    assert len(host.said_of(PushPull, "a")) > 24 * 3600 * 0.9
+    seed = world.add("a").start()
+    world.run_until(lambda: all_agree([host, seed]), 5)
+
+
+def test_a_seed_that_nobody_answers_at_is_tried_for_ever_by_one_who_has_joined_elsewhere() -> None:
+    """Two halves that never met, and only a seed that one of them names leads to the other."""
+    world = World()
+    a = world.add("a").start()
+    b = world.add("b", config_of("b", seeds=("a", "x"))).start()
+    world.run_until(lambda: all_agree([a, b]), 10)
+    world.run(3600)
+    x = world.add("x").start()
+    world.run_until(lambda: all_agree([a, b, x]), 60)
+
+
+def test_a_seed_is_tried_although_a_dead_member_is_remembered() -> None:
+    """A member may be dead for a day; what the seed leads to must not wait so long."""
+    world = World()
+    a, c = world.add("a").start(), world.add("c", config_of("c", seeds=("a",))).start()
+    b = world.add("b", config_of("b", seeds=("a", "x"))).start()
+    world.run_until(lambda: all_agree([a, b, c]), 10)
+    c.crash()
+    world.run_until(lambda: b.sees("c") is State.DEAD)
+    world.run(60)
+    world.add("x").start()
+    world.run_until(lambda: b.sees("x") is State.ALIVE, 120)
+
+
+def test_a_node_that_names_itself_as_a_seed_joins_the_others() -> None:
+    world = World()
+    hosts = [world.add(name, config_of(name, seeds=("a", "b"))).start() for name in "ab"]
+    world.run_until(lambda: all_agree(hosts), 10)
+    assert not [to for to, message in hosts[0].said if isinstance(message, PushPull) and to.address == address_of("a")]
+
+
+def test_an_answer_of_oneself_by_another_address_is_no_join() -> None:
+    world = World()
+    host = world.add("a", config_of("a", seeds=("alias",))).start()
+    world.run(2)
+    host.hears(host.endpoint, PushPull((alive("a"),), answer=True))
+    host.hears(host.endpoint, PushPull((alive("a"),), answer=False))
+    assert host.facts_of(JoinedMesh) == []
+    host.hush()
+    world.run(5)
+    assert len(host.said_of(PushPull, "alias")) >= 4
+
+
+def test_a_restarted_node_finds_the_mesh_by_its_saved_peers_when_the_seed_is_gone() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    world.run(60)
+    saved = c.stored(PEERS_KEY)
+    assert isinstance(saved, Peers)
+    assert set(saved.addresses) == {address_of("a"), address_of("b")}
+    a.crash()
+    c.restart()
+    world.run_until(lambda: c.sees("b") is State.ALIVE, 10)
+    assert b.sees("c") is State.ALIVE
+
+
+# Anti-entropy.
+
+
+def test_news_that_no_gossip_carried_arrives_by_exchange() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c")
+    hosts[0].hears(endpoint_of("x"), Gossip((alive("x"),)))
+    world.lets_through = lambda source, target, message: isinstance(message, PushPull)
+    world.run_until(lambda: all(host.row("x") is not None for host in hosts), 120)
+
+
+# Cuts.
+
+
+@pytest.mark.parametrize("sides", [(("a",), ("b", "c", "d", "e")), (("a", "b"), ("c", "d", "e"))])
+@pytest.mark.parametrize("cut_s", [3, 40, 600])
+def test_all_rows_agree_again_after_a_cut(sides: tuple[tuple[str, ...], ...], cut_s: float) -> None:
+    world = World()
+    hosts = world.mesh(*NAMES)
+    world.split(*sides)
+    world.run(cut_s)
+    if cut_s > 60:
+        assert all(
+            host.sees(name) is State.DEAD for host in hosts for name in NAMES if not same_side(sides, host, name)
+        )
+    world.heal()
+    world.run_until(lambda: all_agree(hosts), 60)
+    world.run(60)
+    assert all_agree(hosts)
+
+
+def same_side(sides: tuple[tuple[str, ...], ...], host: Host, name: str) -> bool:
+    return any(host.name in side and name in side for side in sides)
+
+
+def test_a_cut_without_any_seed_heals_by_the_remembered_dead() -> None:
+    world = World()
+    a, b = world.mesh("a", "b")
+    a.config = config_of("a")
+    b.config = config_of("b")
+    world.run(40)
+    b.disk.pop(PEERS_KEY)
+    a.disk.pop(PEERS_KEY)
+    world.split(("a",), ("b",))
+    world.run(3600)
+    assert (a.sees("b"), b.sees("a")) == (State.DEAD, State.DEAD)
+    world.heal()
+    world.run_until(lambda: all_agree([a, b]), 60)
+
+
+# Forgetting.
+
+
+FORGETFUL = SwimConfig(remember_dead=600 * NANOS_PER_S)
+
+
+def test_the_dead_are_forgotten_by_all_after_their_time() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c", swim=FORGETFUL)
+    c.crash()
+    world.run(500)
+    assert a.sees("c") is State.DEAD
+    world.run(400)
+    for host in (a, b):
+        assert host.row("c") is None
+        assert [fact.node_id for fact in host.facts_of(Forgotten)] == [id_of("c")]
+
+
+def test_the_departed_are_forgotten_too() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c", swim=FORGETFUL)
+    c.ask(Leave())
+    c.crash()
+    world.run(900)
+    assert (a.row("c"), b.row("c")) == (None, None)
+
+
+def test_a_newcomer_learns_of_the_dead_and_does_not_keep_them_longer_than_others() -> None:
+    """Whoever learns of a dead member from a table inherits its age: else the dead would wander from table to table."""
+    world = World()
+    a, _, c = world.mesh("a", "b", "c", swim=FORGETFUL)
+    c.crash()
+    world.run(400)
+    late = world.add("d", config_of("d", seeds=("a",), swim=FORGETFUL)).start()
+    world.run(5)
+    assert late.sees("c") is State.DEAD
+    world.run(500)
+    assert late.row("c") is None
+    assert a.row("c") is None
+
+
+def test_a_dead_member_past_its_time_is_not_taken_in() -> None:
+    world = World()
+    host = world.add("a", config_of("a", swim=FORGETFUL)).start()
+    world.run(1)
+    for minutes, known in ((11, False), (9, True)):
+        row = Fallen(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c"), minutes)
+        host.hears(endpoint_of("c"), PushPull((row,), answer=False))
+        assert (host.sees("b") is State.DEAD) == known
+
+
+def test_one_who_was_forgotten_comes_back_as_anybody() -> None:
+    world = World()
+    a, b = world.mesh("a", "b", swim=FORGETFUL)
+    b.crash()
+    world.run(900)
+    assert a.row("b") is None
+    b.start()
+    world.run_until(lambda: a.sees("b") is State.ALIVE and b.sees("a") is State.ALIVE, 10)
+
+
+def test_a_forgotten_member_is_not_probed_or_told_anything() -> None:
+    world = World()
+    a, b, _ = world.mesh("a", "b", "c", swim=FORGETFUL)
+    b.crash()
+    world.run(900)
+    a.hush()
+    world.run(120)
+    assert [to for to, _ in a.said if to.node_id == id_of("b")] == []
+
+
+def test_the_dead_are_told_for_a_while_that_they_are() -> None:
+    """Gossip to the dead: one who was declared dead falsely hears of it and refutes (Lifeguard, DESIGN 4)."""
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    for host in (a, c):
+        host.hears(endpoint_of("z"), Gossip((accuse("b", State.DEAD, by="z"),)))
+    world.run(3)
+    assert a.said_of(Gossip, "b") or c.said_of(Gossip, "b")
+    dead_once = [fact for fact in a.facts_of(MemberChanged) if fact.state is State.DEAD]
+    assert len(dead_once) == 1
+    assert b.sees("b") is State.ALIVE

@@ -1,0 +1,105 @@
+"""Same scenario, same hash: in any process, under any PYTHONHASHSEED. And a set that is iterated is found out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from protocols.node import Node
+from sim.checkers import DEFAULT, Agreement
+from sim.faults import Crash, Halves
+from sim.network import LinkProfile
+from sim.scenario import Scenario, run
+
+SCENARIO = Scenario(
+    nodes=6,
+    seconds=30,
+    seed=7,
+    tasks_per_s=4,
+    link=LinkProfile(loss=0.02, duplicate=0.02, reorder=0.02),
+    faults=(Halves(5, 15), Crash(8, 14, 2)),
+)
+ARGUMENTS = ["--nodes", "6", "--seconds", "30", "--partition", "halves@5-15", "--crash", "2@8-14", "--tasks", "4"]
+ARGUMENTS += ["--loss", "0.02", "--duplicate", "0.02", "--reorder", "0.02"]
+
+ITERATES_A_SET = """
+import sys
+from protocols.membership.table import MemberTable
+from sim.scenario import Scenario, run
+
+def sample(self, rng, count, wanted):
+    return [self.rows[node_id] for node_id in set(self.rows) if wanted(self.rows[node_id])][:count]
+
+if sys.argv[1] == "planted":
+    MemberTable.sample = sample
+print(run(Scenario(nodes=12, seconds=20, start="join")).trace_hash)
+"""
+
+
+def fresh(arguments: list[str], hash_seed: int) -> str:
+    """Output of a fresh interpreter with the given PYTHONHASHSEED."""
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_fresh_process(seed: int, hash_seed: int) -> dict[str, Any]:
+    command = "import sys; from sim.cli import main; sys.exit(main())"
+    output = fresh(["-c", command, "run", *ARGUMENTS, "--seed", str(seed), "--json"], hash_seed)
+    document: dict[str, Any] = json.loads(output)
+    for clock in ("wall_seconds", "setup_seconds", "times_real_time"):
+        del document[clock]
+    return document
+
+
+def test_two_processes_with_different_hash_seeds_tell_the_same_of_a_run() -> None:
+    one = in_fresh_process(7, hash_seed=1)
+    two = in_fresh_process(7, hash_seed=2)
+    assert one == two
+    assert one["trace_hash"] == run(SCENARIO).trace_hash
+
+
+def test_another_seed_is_another_run() -> None:
+    hashes = [run(replace(SCENARIO, seed=seed)).trace_hash for seed in range(8)]
+    assert len(set(hashes)) == 8
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SCENARIO, seconds=31.0),
+        replace(SCENARIO, nodes=7),
+        replace(SCENARIO, tasks_per_s=4.5),
+        replace(SCENARIO, link=LinkProfile()),
+        replace(SCENARIO, faults=(Halves(5, 15), Crash(8, 14, 1))),
+    ],
+)
+def test_every_option_reaches_the_trace(other: Scenario) -> None:
+    assert run(other).trace_hash != run(SCENARIO).trace_hash
+
+
+def test_watching_does_not_change_what_is_watched() -> None:
+    watched = run(SCENARIO, DEFAULT)
+    assert watched.trace_hash == run(SCENARIO, DEFAULT).trace_hash
+    bare = replace(SCENARIO, tasks_per_s=0.0)
+    assert run(bare, DEFAULT).trace_hash == run(bare, [Agreement]).trace_hash
+
+
+def test_a_run_leaves_nothing_behind_that_the_next_could_see() -> None:
+    before = run(SCENARIO).trace_hash
+    run(replace(SCENARIO, nodes=9, seed=3))
+    assert run(SCENARIO, core_factory=Node).trace_hash == before
+
+
+def test_iterating_a_set_is_found_out() -> None:
+    planted = {fresh(["-c", ITERATES_A_SET, "planted"], hash_seed) for hash_seed in (1, 2, 3)}
+    assert len(planted) == 3
+    clean = {fresh(["-c", ITERATES_A_SET, "clean"], hash_seed) for hash_seed in (1, 2)}
+    assert len(clean) == 1
