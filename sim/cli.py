@@ -79,7 +79,7 @@ def run_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Run a mesh, or one per seed, and say what was violated."""
-    from sim.faults import parse_crash, parse_disk_full, parse_partition
+    from sim.faults.short import parse_crash, parse_disk_full, parse_partition
     from sim.network import LinkProfile
     from sim.scenario import Scenario
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from protocols.core import NANOS_PER_MS, Instant, Put, Record, Save, Stored
+from sim.errors import ScenarioError
 from sim.kernel import Kernel
 
 
@@ -25,6 +26,11 @@ class DiskProfile(Struct, frozen=True, forbid_unknown_fields=True):
 
     commit_ms_min: float = 0.5
     commit_ms_max: float = 3.0
+
+    def check(self) -> None:
+        """Raise `ScenarioError` for the first thing that is wrong."""
+        if not 0 <= self.commit_ms_min <= self.commit_ms_max:
+            raise ScenarioError("A commit must take at least 0 ms, and its minimum no more than its maximum.")
 
 
 class DiskOwner(Protocol):
@@ -39,6 +45,7 @@ class Disk:
 
     __slots__ = (
         "_committing",
+        "_failing",
         "_kernel",
         "_latency_min",
         "_latency_span",
@@ -67,6 +74,7 @@ class Disk:
         self._on_committed = self._committed
         self.records: dict[str, Stored] = {}
         self.failure = ""
+        self._failing = 0
         self.slowdown = 1
         self.on_durable: Callable[[Instant, tuple[Record, ...]], None] = _nothing
         """Told of the records of every save that has become durable, before anyone else is."""
@@ -74,6 +82,17 @@ class Disk:
         self.commits = 0
         self.failures = 0
         self.lost = 0
+
+    def fail(self, why: str) -> None:
+        """Let every commit fail until `mend` has been called as often as this."""
+        self._failing += 1
+        self.failure = why
+
+    def mend(self) -> None:
+        """End what one `fail` began."""
+        self._failing -= 1
+        if not self._failing:
+            self.failure = ""
 
     def load(self) -> Iterable[Put]:
         """Everything durable, as a restarted node is given it."""

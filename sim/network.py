@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heappush
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Carrier, Endpoint, Event, Instant, Message, Received
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Carrier, Endpoint, Instant, Message, Received
 from sim.counter import Counter
+from sim.errors import ScenarioError
 from sim.kernel import EventFunction, Kernel
 
 STREAM = Carrier.STREAM
@@ -46,6 +48,15 @@ class LinkProfile(Struct, frozen=True, forbid_unknown_fields=True):
     reorder_ms: float = 50.0
     stream_stall_s: float = 15.0
     """How long a stream may stall before it resets."""
+
+    def check(self) -> None:
+        """Raise `ScenarioError` for the first thing that is wrong."""
+        for name in ("loss", "duplicate", "reorder"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ScenarioError(f"{name} {value:g}: it is a probability, 0 to 1. For 5 % write 0.05.")
+        if not 0 <= self.latency_ms_min <= self.latency_ms_max:
+            raise ScenarioError("The latency must be at least 0 ms, and its minimum no more than its maximum.")
 
 
 class Station:
@@ -95,13 +106,18 @@ class Stream:
         self.receiver = receiver
         self.last_at: Instant = 0
         self.under_way = 0
-        self.waiting: deque[Event] = deque()
+        self.waiting: deque[Received] = deque()
         """What was under way when the stall began, as it would have arrived; it goes before what is unsent."""
-        self.unsent: deque[Event] = deque()
+        self.unsent: deque[Received] = deque()
         """What was sent during the stall."""
         self.stalled_at: Instant = -1
         """Since when messages wait; −1 while they flow."""
         self.broken = False
+
+
+MessageObserver: TypeAlias = Callable[[Instant, int, int, Message, Instant, str], None]
+"""(now, sender, receiver or −1, message, arrival or −1, why it is lost or empty). Told when a datagram is sent, when a
+stream message gets under way, and again, with the same message, of one that a reset loses under way."""
 
 
 class Network:
@@ -121,6 +137,8 @@ class Network:
         self._on_resume = self._resume
         self.on_sample: Callable[[Instant, Message], None] = _nothing
         """Shown the first message of every type, and one in `SAMPLE_MASK + 1` after that, as it is sent."""
+        self.observer: MessageObserver | None = None
+        """Shown every message with its fate, where somebody records the run."""
         self.sent = Counter()
         self.drops = Counter()
         self.resets = 0
@@ -157,30 +175,37 @@ class Network:
             self.on_sample(now, message)
         receiver = self._by_address.get(to.address)
         if receiver is None or (to.node_id and to.node_id != receiver.node_id):
-            self.drops["nobody_there"] += 1
+            self._lost(now, sender, receiver, message, "nobody_there")
             return
         if message.carrier is STREAM:
             self._send_on_stream(now, sender, receiver, Received(sender.endpoint, message))
             return
         blocked = sender.blocked
         if blocked is not None and blocked[receiver.index]:
-            self.drops["cut"] += 1
+            self._lost(now, sender, receiver, message, "cut")
             return
         at = now + self._latency_min + int(self._draw() * self._latency_span)
         event = Received(sender.endpoint, message)
         if self._imperfect:
             extra = self._mishap(now, receiver, event)
             if extra < 0:
+                self._lost(now, sender, receiver, message, "loss")
                 return
             at += extra
+        if self.observer is not None:
+            self.observer(now, sender.index, receiver.index, message, at, "")
         heappush(self._heap, (at, self._next_sequence(), receiver.on_event, event, None))
+
+    def _lost(self, now: Instant, sender: Station, receiver: Station | None, message: Message, why: str) -> None:
+        self.drops[why] += 1
+        if self.observer is not None:
+            self.observer(now, sender.index, -1 if receiver is None else receiver.index, message, -1, why)
 
     def _mishap(self, now: Instant, receiver: Station, event: Received) -> Instant:
         """Draw what befalls a datagram: −1 when it is lost, else by how much it is late. Doubles it, too."""
         link = self.link
         draw = self._draw
         if link.loss and draw() < link.loss:
-            self.drops["loss"] += 1
             return -1
         if link.duplicate and draw() < link.duplicate:
             self.duplicated += 1
@@ -195,7 +220,7 @@ class Network:
 
     def _send_on_stream(self, now: Instant, sender: Station, receiver: Station, event: Received) -> None:
         if not receiver.up:
-            self.drops["refused"] += 1
+            self._lost(now, sender, receiver, event.message, "refused")
             return
         key = sender.index * len(self.stations) + receiver.index
         stream = self._streams.get(key)
@@ -209,13 +234,15 @@ class Network:
         else:
             self._put_under_way(now, stream, event)
 
-    def _put_under_way(self, now: Instant, stream: Stream, event: Event) -> None:
+    def _put_under_way(self, now: Instant, stream: Stream, event: Received) -> None:
         delay = self._latency_min + int(self._draw() * self._latency_span)
         if self.link.loss and self._draw() < self.link.loss:
             delay += 200 * NANOS_PER_MS
         at = max(now + delay, stream.last_at)
         stream.last_at = at
         stream.under_way += 1
+        if self.observer is not None:
+            self.observer(now, stream.sender.index, stream.receiver.index, event.message, at, "")
         heappush(self._heap, (at, self._next_sequence(), self._on_stream_arrival, stream, event))
 
     def _stalls(self, stream: Stream) -> bool:
@@ -230,10 +257,10 @@ class Network:
             stream.stalled_at = now
             self._kernel.push(now + self._stall_max, self._on_stall_over, stream, now)
 
-    def _stream_arrival(self, now: Instant, stream: Stream, event: Event) -> None:
+    def _stream_arrival(self, now: Instant, stream: Stream, event: Received) -> None:
         stream.under_way -= 1
         if stream.broken:
-            self.drops["reset"] += 1
+            self._lost(now, stream.sender, stream.receiver, event.message, "reset")
         elif stream.stalled_at >= 0 or self._stalls(stream):
             self._stall(now, stream)
             stream.waiting.append(event)
@@ -250,7 +277,8 @@ class Network:
         """Lose all that has not arrived; the next send opens a new stream."""
         stream.broken = True
         self.resets += 1
-        self.drops["reset"] += len(stream.waiting) + len(stream.unsent)
+        for event in (*stream.waiting, *stream.unsent):
+            self._lost(self._kernel.now, stream.sender, stream.receiver, event.message, "reset")
         stream.waiting.clear()
         stream.unsent.clear()
         del self._streams[stream.key]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sim.faults import Crash, DiskFull, Fault, Halves, describe
+from sim.faults.short import spec_of
 from sim.scenario import Report, Scenario
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def repro(scenario: Scenario, seed: int) -> str:
     if scenario.start != "converged":
         words += ["--start", scenario.start]
     for fault in scenario.faults:
-        option = {Crash: "--crash", DiskFull: "--disk-full"}.get(type(fault), "--partition")
+        option = {"crash": "--crash", "diskfull": "--disk-full"}.get(fault.kind(), "--partition")
         words += [option, spec_of(fault)]
     for name in ("loss", "duplicate", "reorder"):
         if getattr(scenario.link, name):
@@ -68,15 +68,6 @@ def repro(scenario: Scenario, seed: int) -> str:
     if scenario.tasks_per_s:
         words += ["--tasks", f"{scenario.tasks_per_s:g}"]
     return shlex.join(words)
-
-
-def spec_of(fault: Fault) -> str:
-    """The short form of a fault, as `sim/faults.py` reads it."""
-    end = "" if fault.end_s is None else f"-{fault.end_s:g}"
-    if isinstance(fault, Halves):
-        return f"halves@{fault.start_s:g}{end}"
-    kind = type(fault).__name__.lower()
-    return f"{kind}:{fault.count}@{fault.start_s:g}{end}"
 
 
 def with_progress(reports: Iterator[Report], total: int, *, quiet: bool) -> Iterable[Report]:
@@ -134,7 +125,7 @@ def show_sweep(scenario: Scenario, reports: list[Report]) -> None:
 def headline(scenario: Scenario) -> str:
     """What is run, in words."""
     parts = [f"{scenario.nodes} nodes", f"{scenario.seconds:g} virtual seconds", f"start {scenario.start}"]
-    parts += [describe(fault) for fault in scenario.faults]
+    parts += [fault.describe() for fault in scenario.faults]
     for name in ("loss", "duplicate", "reorder"):
         if getattr(scenario.link, name):
             parts.append(f"{name} {getattr(scenario.link, name):g}")

@@ -45,6 +45,9 @@ class Watch:
         self.on_sample: list[Callable[[Instant, Message], None]] = []
         self.on_boot: list[Callable[[Instant, Process], None]] = []
         self.on_crash: list[Callable[[Instant, Process], None]] = []
+        self.on_trouble: list[Callable[[Instant, str, bool], None]] = []
+        """Told in words of every fault that begins (True) or ends (False)."""
+        self.on_violation: list[Callable[[Violation], None]] = []
 
     def install(self, checkers: Sequence[Checker]) -> None:
         """Subscribe `checkers` to the hooks that they override."""
@@ -71,6 +74,9 @@ class Watch:
     def violated(self, property_name: str, now: Instant, node: str, text: str) -> None:
         """Record a violation; past `VIOLATIONS_MAX` the run stops."""
         if len(self.violations) < VIOLATIONS_MAX:
-            self.violations.append(Violation(property_name, now / NANOS_PER_S, node, text))
+            violation = Violation(property_name, now / NANOS_PER_S, node, text)
+            self.violations.append(violation)
+            for listener in self.on_violation:
+                listener(violation)
         else:
             self._stop()

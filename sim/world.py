@@ -61,6 +61,10 @@ class World:
         """Whether anything has been done to the mesh so far: a cut, a crash or a restart."""
         self.disturbed_at: Instant = 0
         """When the last cut began or healed, or the last node went down or came up (for the first time, too)."""
+        self.troubles = 0
+        """Faults in force now. While there are any, and for a while after, much is excused."""
+        self.core: tuple[Process, ...] = tuple(self.processes)
+        """The nodes that liveness is asked of: all, or those that a scenario has healed while the rest stay broken."""
         self.crashes = 0
         self.restarts = 0
         self.cuts = 0
@@ -98,6 +102,20 @@ class World:
         """End one split."""
         self.disturb()
         self.network.heal(self.kernel.now, cut)
+
+    def trouble_begins(self, what: str) -> None:
+        """A fault has come into force; `what` says which."""
+        self.troubles += 1
+        self.disturb()
+        for listener in self.watch.on_trouble:
+            listener(self.kernel.now, what, True)
+
+    def trouble_ends(self, what: str) -> None:
+        """A fault is over."""
+        self.troubles -= 1
+        self.disturb()
+        for listener in self.watch.on_trouble:
+            listener(self.kernel.now, what, False)
 
     def disturb(self) -> None:
         """Note that something was done to the mesh now, which excuses what is not as it should be for a while."""

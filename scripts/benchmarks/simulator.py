@@ -111,6 +111,7 @@ def timed(scenario: Scenario, wall_s_max: float = float("inf")) -> Outcome:
         begun, busy_begun = time.perf_counter(), time.process_time()
         watchdog = Watchdog(one, begun + wall_s_max)
         one.faults_phase()
+        one.heal()
         if watchdog.barked_at is None:
             one.settle()
             one.finish()

@@ -21,7 +21,11 @@ DEFAULT: tuple[type[Checker], ...] = (
     SurvivesTheWire,
 )
 
+BY_NAME: dict[str, type[Checker]] = {checker.name: checker for checker in DEFAULT}
+"""Every checker that a scenario may name."""
+
 __all__ = [
+    "BY_NAME",
     "DEFAULT",
     "Agreement",
     "Checker",

@@ -40,7 +40,7 @@ class NoFalseDeath(Checker):
 
     def _excused(self, now: Instant) -> bool:
         world = self.world
-        if world.network.link.loss or not world.network.whole:
+        if world.network.link.loss or not world.network.whole or world.troubles:
             return True
         return world.disturbed and now < world.disturbed_at + self._calm_after
 

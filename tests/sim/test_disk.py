@@ -126,14 +126,14 @@ def test_a_disk_works_after_a_crash_and_the_old_commit_does_not_interfere() -> N
 
 def test_a_full_disk_fails_the_commit_under_way_and_all_behind_it_in_order() -> None:
     kernel, owner, disk = make()
-    disk.failure = "full"
+    disk.fail("full")
     for seq in range(1, 5):
         disk.save(0, put(seq))
     kernel.run(10_000_000)
     assert owner.failed_seqs == [1, 2, 3, 4]
     assert owner.saved_seqs == []
     assert loaded(disk) == {}
-    disk.failure = ""
+    disk.mend()
     disk.save(10_000_000, put(5))
     kernel.run(20_000_000)
     assert owner.saved_seqs == [5]
@@ -149,7 +149,7 @@ def test_on_durable_hears_of_records_before_the_owner_does(full: bool) -> None:
         heard.append(records)
 
     disk.on_durable = on_durable
-    disk.failure = "full" if full else ""
+    disk.fail("full") if full else None
     disk.save(0, put(1))
     kernel.run(10_000_000)
     assert heard == ([] if full else [put(1).records])

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import re
 
 import msgspec
 import pytest
 
 from sim.errors import ScenarioError
-from sim.faults import (
-    Crash,
-    DiskFull,
-    Fault,
-    Halves,
-    Isolate,
-    OneWay,
-    cut_for,
-    describe,
-    parse_crash,
-    parse_disk_full,
-    parse_partition,
-)
+from sim.faults import Crash, DiskFull, Fault, Halves, Isolate, OneWay
+from sim.faults.fault import Stage
+from sim.faults.short import parse_crash, parse_disk_full, parse_partition, spec_of
 from sim.network import LinkProfile
 from sim.scenario import Report, Run, Scenario, run
-from sim.show import spec_of
+from tests.sim.simkit import Small
 
 
 @pytest.mark.parametrize(
@@ -111,6 +100,8 @@ def test_full_disks_that_cannot_be_read_are_refused(spec: str) -> None:
         (Scenario(nodes=1, faults=(Halves(30, 60),)), "at least 2 nodes"),
         (Scenario(faults=(Isolate(1, 2, 9),)), "1 to 5"),
         (Scenario(faults=(Crash(1, 2, 0),)), "1 to 5"),
+        (Scenario(faults=(Crash(1, 2, nodes=("n9",)),)), "no node 'n9'"),
+        (Scenario(hold=("agrement",)), "Did you mean 'agreement'?"),
     ],
 )
 def test_scenarios_that_cannot_be_run_say_why(scenario: Scenario, says: str) -> None:
@@ -123,16 +114,32 @@ def test_a_scenario_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(scenario), type=Scenario) == scenario
 
 
+def sides(fault: Fault, seed: int) -> list[int]:
+    """For each of nine nodes, how many of the other eight it reaches while `fault` is in force."""
+    small = Small(9, seed=seed)
+    network = small.world.network
+    undo = fault.begin(small.now, Stage(small.world, 1))
+    assert undo is not None
+    reach = [sum(network.reachable(a, b) for b in range(9) if b != a) for a in range(9)]
+    undo(small.now)
+    assert network.whole
+    return sorted(reach)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_cuts_have_the_sides_that_they_are_named_for(seed: int) -> None:
-    stream = random.Random(seed)
-    halves = cut_for(Halves(0, 1), 9, stream)
-    assert sorted(halves.labels) == [0] * 5 + [1] * 4
-    assert not halves.one_way
-    assert sorted(cut_for(Isolate(0, 1, 3), 9, stream).labels) == [0] * 6 + [1, 2, 3]
-    one_way = cut_for(OneWay(0, 1, 2), 9, stream)
-    assert sorted(one_way.labels) == [0] * 7 + [1, 1]
-    assert one_way.one_way
+    assert sides(Halves(0, 1), seed) == [3] * 4 + [4] * 5
+    assert sides(Isolate(0, 1, 3), seed) == [0] * 3 + [5] * 6
+    assert sides(OneWay(0, 1, 2), seed) == [1] * 2 + [8] * 7
+    assert sides(Isolate(0, 1, nodes=("n4",)), seed) == [0] + [7] * 8
+
+
+def test_faults_draw_from_streams_of_their_own() -> None:
+    alone = run(Scenario(nodes=5, seconds=30, faults=(Crash(5, 8, salt=7),)))
+    joined = run(Scenario(nodes=5, seconds=30, faults=(Isolate(20, 22, salt=3), Crash(5, 8, salt=7))))
+    assert alone.held
+    assert joined.held
+    assert {f.salt for f in joined.expanded.faults} == {3, 7}
 
 
 def test_every_fault_kind_happens_and_is_counted() -> None:
@@ -155,13 +162,14 @@ def test_every_fault_kind_happens_and_is_counted() -> None:
         assert report.faults[kind] == times
     for mishap in ("loss", "duplicate", "reorder"):
         assert report.faults[mishap] > 0
-    assert all(describe(fault) for fault in scenario.faults)
+    assert all(fault.describe() for fault in scenario.faults)
 
 
 def crash_report(fault: Crash) -> tuple[Report, Run]:
     one = Run(Scenario(nodes=4, seconds=20, faults=(fault,)))
     one.start()
     one.faults_phase()
+    one.heal()
     one.settle()
     one.finish()
     return one.report(1.0, 0.0), one

@@ -98,7 +98,7 @@ def test_an_action_ends_in_one_performed_and_a_crash_kills_it() -> None:
 
 def test_a_full_disk_is_told_to_the_core() -> None:
     small = Small(1)
-    small.world.processes[0].disk.failure = "no space"
+    small.world.processes[0].disk.fail("no space")
     small.ask(0, Write(1))
     small.run(1)
     assert small.core(0).failures == ["no space"]

@@ -1,0 +1,121 @@
+"""What a fault is: a frozen struct that says what goes wrong and when, and that can do it to a world.
+
+A fault is data (it comes from TOML, from the command line, or from a draw) with four duties: say whether it can happen
+(`check`), say what it is in words (`describe`), strike (`begin`), and hand back how to end it. `Timeline` calls them in
+virtual time. Everything a fault draws (whom it hits, how hard) comes from its own stream, `faults/{salt}`: adding or
+dropping one fault does not move the draws of the others, which is what makes shrinking possible.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+from protocols.core import NANOS_PER_S, Instant
+from sim.errors import ScenarioError, nearest
+
+if TYPE_CHECKING:
+    from sim.process import Process
+    from sim.world import World
+
+Undo: TypeAlias = Callable[[Instant], None]
+"""Ends a fault. Called once, in its own time or when the faults phase is over."""
+
+
+class Salted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Carries the number of a fault's random stream; 0 in what a person writes, set by `sim.scenario.expand`."""
+
+    salt: int = 0
+
+
+class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """One thing that goes wrong, from `start_s` to `end_s` of virtual time (None: until the faults phase is over)."""
+
+    start_s: float
+    end_s: float | None = None
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name by which scenarios and reports know it."""
+        tag = cls.__struct_config__.tag
+        assert isinstance(tag, str)
+        return tag
+
+    @property
+    def when(self) -> str:
+        """`at 20-40 s`, or `from 20 s on`."""
+        return f"from {self.start_s:g} s on" if self.end_s is None else f"at {self.start_s:g}-{self.end_s:g} s"
+
+    def describe(self) -> str:
+        """One phrase for people, with its times."""
+        raise NotImplementedError
+
+    def check(self, names: tuple[str, ...], seconds: float) -> None:
+        """Raise `ScenarioError` where it cannot happen in a run of nodes `names` that lasts `seconds`."""
+        end_s = self.start_s if self.end_s is None else self.end_s
+        if self.start_s < 0:
+            raise ScenarioError(f"{self.describe()}: it begins before the run does. Virtual time starts at 0 s.")
+        if end_s < self.start_s:
+            raise ScenarioError(
+                f"{self.describe()}: it ends before it begins. Did you mean {end_s:g}-{self.start_s:g}?"
+            )
+        if end_s > seconds:
+            raise ScenarioError(
+                f"{self.describe()}: the run lasts {seconds:g} s, and a fault must be over by then. "
+                "Run for longer, or end it sooner."
+            )
+
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
+        """Strike. None when there was nobody to strike, so that it did not happen."""
+        raise NotImplementedError
+
+
+class NodeFault(Fault, frozen=True, forbid_unknown_fields=True):
+    """A fault that hits some nodes: those named, or `count` that are drawn when it begins."""
+
+    count: int = 1
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def whom(self) -> str:
+        """`n0, n3`, or `2 node(s)`."""
+        return ", ".join(self.nodes) if self.nodes else f"{self.count} node(s)"
+
+    def check(self, names: tuple[str, ...], seconds: float) -> None:
+        for name in self.nodes:
+            if name not in names:
+                raise ScenarioError(f"{self.describe()}: there is no node {name!r}. {nearest(name, names)}")
+        if not self.nodes and not 1 <= self.count <= len(names):
+            raise ScenarioError(f"{self.describe()}: the count must be 1 to {len(names)}, the number of nodes.")
+        super().check(names, seconds)
+
+
+class Stage:
+    """What one fault may use while it is in force: the world, its own random stream, and later events of its own."""
+
+    def __init__(self, world: World, salt: int) -> None:
+        self.world = world
+        self.random: random.Random = world.kernel.random(f"faults/{salt}")
+        self.over = False
+
+    def victims(self, fault: NodeFault, among: list[Process]) -> list[Process]:
+        """Whom `fault` hits, of `among`: those it names that are among them, or as many as it wants, drawn."""
+        if fault.nodes:
+            return [process for process in among if process.name in fault.nodes]
+        return self.random.sample(among, min(fault.count, len(among)))
+
+    def after(self, delay: Instant, function: Callable[[Instant], None]) -> None:
+        """Have `function(now)` called `delay` ns from now, unless the fault is over by then."""
+        self.world.kernel.push(self.world.kernel.now + delay, self._later, function)
+
+    def _later(self, now: Instant, function: Callable[[Instant], None], _: None) -> None:
+        if not self.over:
+            function(now)
+
+
+def nanos(seconds: float) -> Instant:
+    """Virtual seconds as virtual nanoseconds."""
+    return round(seconds * NANOS_PER_S)
