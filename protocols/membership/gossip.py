@@ -23,9 +23,9 @@ class News:
 
     __slots__ = ("size", "update")
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: Update, size: int) -> None:
         self.update: Update | None = update
-        self.size = size_bound(update)
+        self.size = size
 
 
 class GossipQueue:
@@ -38,14 +38,14 @@ class GossipQueue:
         self._by_member: dict[NodeId, News] = {}
         self.size = 0
 
-    def put(self, update: Update) -> None:
-        """Queue `update`, replacing older news about the same member."""
+    def put(self, update: Update, size: int = 0) -> None:
+        """Queue `update`, replacing older news about the same member. `size`: its bound, where the caller knows it."""
         node_id = update.node_id
         older = self._by_member.pop(node_id, None)
         if older is not None:
             older.update = None
             self.size -= 1
-        news = News(update)
+        news = News(update, size or size_bound(update))
         if news.size > UPDATES_BYTES_MAX:
             return  # no packet could carry it, and at the head of its queue it would hold up all other news
         self.size += 1

@@ -121,30 +121,25 @@ class Fallen(Struct, frozen=True, array_like=True, tag="f", gc=False):
 
 
 class Member:
-    """One row: the last announcement, the winning precedence, who said so, and since when (this node's clock)."""
+    """One row: the last announcement, the winning precedence, who said so, and since when (this node's clock).
+
+    A row is never changed: `MemberTable.believe` replaces it. So rows may be shared between the tables of one process.
+    """
 
     __slots__ = ("_fallen", "alive", "by", "endpoint", "precedence", "since")
 
-    def __init__(self, alive: Alive, precedence: int, by: NodeId, since: Instant) -> None:
+    def __init__(
+        self, alive: Alive, precedence: int, by: NodeId, since: Instant, endpoint: Endpoint | None = None
+    ) -> None:
         self.alive = alive
         self.precedence = precedence
         self.by = by
         self.since = since
         self._fallen: Fallen | None = None
-        self.endpoint = Endpoint(alive.node_id, alive.profile.address)
-
-    def believe(self, alive: Alive, precedence: int, by: NodeId) -> None:
-        """Note what is believed from now on."""
-        self.precedence = precedence
-        self.by = by
-        self._fallen = None
-        if alive is not self.alive:
-            if alive.profile.address != self.endpoint.address:
-                self.endpoint = Endpoint(alive.node_id, alive.profile.address)
-            self.alive = alive
+        self.endpoint = endpoint or Endpoint(alive.node_id, alive.profile.address)
 
     def fallen(self, now: Instant) -> Fallen:
-        """The push-pull row of a member that is not alive."""
+        """The push-pull row of a member that is not alive; the last one made is kept."""
         age_minutes = (now - self.since) // NANOS_PER_MINUTE + 1
         if self._fallen is None or self._fallen.age_minutes != age_minutes:
             self._fallen = Fallen(self.alive, self.precedence, self.by, age_minutes)
@@ -170,8 +165,9 @@ ALIVE_OVERHEAD_BYTES = 32
 
 def size_bound(update: Update) -> int:
     """An upper bound of the encoded bytes of `update` (proven against the codec by a property test)."""
-    if isinstance(update, Accusation):
+    if type(update) is Accusation:
         return ACCUSATION_OVERHEAD_BYTES + len((update.node_id + update.by).encode())
+    assert type(update) is Alive
     profile = update.profile
     text = update.node_id + profile.name + profile.address + profile.zone + profile.version + "".join(profile.handlers)
     return ALIVE_OVERHEAD_BYTES + len(text.encode()) + 3 * len(profile.handlers)

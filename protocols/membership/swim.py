@@ -19,10 +19,13 @@ from protocols.membership.facts import Forgotten, MemberChanged, NameConflict, R
 from protocols.membership.gossip import GossipQueue, decimal_digits
 from protocols.membership.member import (
     GENERATION_MAX,
+    INCARNATION_BITS,
     INCARNATION_MAX,
     INCARNATION_STEP,
     NANOS_PER_MINUTE,
+    STATE_BITS,
     STATE_MASK,
+    STATES,
     Accusation,
     Alive,
     Fallen,
@@ -44,6 +47,7 @@ ALIVE = int(State.ALIVE)
 SUSPECT = int(State.SUSPECT)
 DEAD = int(State.DEAD)
 LEFT = int(State.LEFT)
+GENERATION_SHIFT = STATE_BITS + INCARNATION_BITS
 
 
 class Swim:
@@ -72,7 +76,7 @@ class Swim:
             self.me = Member(alive, alive.precedence, self._id, now)
             self.table.insert(self.me)
         else:
-            self.table.believe(now, self.me, alive, alive.precedence, self._id)
+            self.me = self.table.believe(now, self.me, alive, alive.precedence, self._id)
         self.outgrown = 0
         self.view += 1
         self.queue.put(alive)
@@ -82,7 +86,7 @@ class Swim:
         assert self.me is not None
         self.leaving = True
         precedence = with_state(self.me.precedence, State.LEFT)
-        self.table.believe(now, self.me, self.me.alive, precedence, self._id)
+        self.me = self.table.believe(now, self.me, self.me.alive, precedence, self._id)
         self.view += 1
         self.queue.put(Accusation(self._id, precedence, self._id))
 
@@ -159,7 +163,7 @@ class Swim:
             return
         member = Member(update, update.precedence, update.node_id, now)
         self.table.insert(member)
-        self._became_alive(member, update)
+        self._became_alive(member, update, size_bound(update))
 
     def _believe(self, now: Instant, row: Member, update: Update) -> None:
         """`update` outranks `row`."""
@@ -172,17 +176,18 @@ class Swim:
         if generation_of(update.precedence) == GENERATION_MAX:
             return  # such a member could never restart again; no honest node counts so far
         if type(update) is Alive:
-            if not _is_honest(update):
-                return
-            self.table.believe(now, row, update, update.precedence, update.node_id)
+            size = size_bound(update)
+            if size > UPDATES_BYTES_MAX:
+                return  # no node that keeps the rules announces what fits no packet
+            row = self.table.believe(now, row, update, update.precedence, update.node_id)
             self.suspicions.end(update.node_id)
-            self._became_alive(row, update)
+            self._became_alive(row, update, size)
         elif type(update) is Accusation:
             self._accused(now, row, update)
 
-    def _became_alive(self, row: Member, update: Alive) -> None:
+    def _became_alive(self, row: Member, update: Alive, size: int) -> None:
         self.view += 1
-        self.queue.put(update)
+        self.queue.put(update, size)
         self._notify_changed(row)
         if self.me is not None and update.profile.name == self.me.alive.profile.name:
             self._outbox.notify(NameConflict(update.node_id, update.profile.address))
@@ -192,7 +197,7 @@ class Swim:
             return  # nobody here has met that life of it; its own announcement has to come first
         was_alive = row.precedence & STATE_MASK == ALIVE
         state = accusation.precedence & STATE_MASK
-        self.table.believe(now, row, row.alive, accusation.precedence, accusation.by)
+        row = self.table.believe(now, row, row.alive, accusation.precedence, accusation.by)
         if state == SUSPECT:
             present = self.table.present
             self.suspicions.start(
@@ -225,7 +230,7 @@ class Swim:
             return
         precedence = (with_state(update.precedence, State.ALIVE)) + INCARNATION_STEP
         alive = Alive(self._id, precedence, row.alive.profile)
-        self.table.believe(now, row, alive, precedence, self._id)
+        self.me = self.table.believe(now, row, alive, precedence, self._id)
         self.queue.put(alive)
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))
@@ -259,8 +264,12 @@ class Swim:
                 self._outbox.notify(Forgotten(node_id))
 
     def _notify_changed(self, row: Member) -> None:
+        alive, precedence = row.alive, row.precedence
+        generation, incarnation = precedence >> GENERATION_SHIFT, (precedence >> STATE_BITS) & INCARNATION_MAX
         self._outbox.notify(
-            MemberChanged(row.alive.node_id, row.alive.profile.name, row.state, row.generation, row.incarnation, row.by)
+            MemberChanged(
+                alive.node_id, alive.profile.name, STATES[precedence & STATE_MASK], generation, incarnation, row.by
+            )
         )
 
     def rows(self, now: Instant) -> list[Alive | Fallen]:

@@ -45,16 +45,31 @@ class MemberTable:
         self._ids.remove(node_id)
         self._counts[member.state] -= 1
 
-    def believe(self, now: Instant, member: Member, alive: Alive, precedence: int, by: NodeId) -> None:
-        """Note what is believed of a member from now on."""
+    def believe(self, now: Instant, member: Member, alive: Alive, precedence: int, by: NodeId) -> Member:
+        """Put what is believed of a member from now on in the place of the row `member`."""
         before = member.precedence & STATE_MASK
         after = precedence & STATE_MASK
-        member.believe(alive, precedence, by)
-        self.known[alive.node_id] = precedence
+        since = member.since
         if before != after:
-            member.since = now
+            since = now
             self._counts[before] -= 1
             self._counts[after] += 1
+        endpoint = member.endpoint if alive.profile.address == member.endpoint.address else None
+        row = self.rows[alive.node_id] = Member(alive, precedence, by, since, endpoint)
+        self.known[alive.node_id] = precedence
+        return row
+
+    def fill(self, members: dict[NodeId, Member]) -> None:
+        """Add all of `members` that are not there yet; the rows are shared with whoever else holds them."""
+        kept = self.rows
+        if not all(node_id in members for node_id in kept):
+            raise ValueError("a row would be lost")
+        self.rows = {**members, **kept}
+        self.known = {node_id: member.precedence for node_id, member in self.rows.items()}
+        self._ids = list(self.rows)
+        self._counts = [0, 0, 0, 0]
+        for member in self.rows.values():
+            self._counts[member.precedence & STATE_MASK] += 1
 
     def count(self, state: State) -> int:
         return self._counts[state]

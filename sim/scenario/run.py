@@ -79,7 +79,7 @@ class Run:
                 process.reconfigure(seeds=())
                 world.kernel.push(int(self._boot.random() * BOOT_SPREAD), self._boot_one, process)
             world.run(self.begin)
-            complete_tables(world.kernel.now, world.processes)
+            complete_tables(world.processes)
             for process, config in zip(world.processes, configs, strict=True):
                 process.reconfigure(seeds=config.seeds)
         if self.scenario.tasks_per_s:

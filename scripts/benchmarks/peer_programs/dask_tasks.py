@@ -61,10 +61,13 @@ def resident_mb() -> float:
 
 
 async def measure(warm_up: float, seconds: float, rounds: int, count: int) -> dict[str, float]:
-    cluster = LocalCluster(
+    cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed does not annotate its constructors
         n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None, asynchronous=True
     )
-    async with cluster, Client(cluster, asynchronous=True) as client:
+    async with (
+        cluster,
+        Client(cluster, asynchronous=True) as client,  # type: ignore[no-untyped-call]  # as above
+    ):
         await in_flight(client, count, warm_up)
         rates: list[float] = []
         singles: list[float] = []
