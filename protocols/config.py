@@ -13,6 +13,8 @@ class SwimConfig(Struct, frozen=True):
     probe_interval: int = 1 * NANOS_PER_S
     probe_timeout: int = 500 * NANOS_PER_MS
     indirect_probes: int = 3
+    health_max: int = 8
+    """How far local health may fall; interval and timeout of probes grow with it, up to (1 + this) times."""
     suspicion_mult: int = 4
     suspicion_max_factor: int = 6
     gossip_interval: int = 200 * NANOS_PER_MS

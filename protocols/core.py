@@ -88,8 +88,12 @@ class Delete(Struct, frozen=True, gc=False):
 Record: TypeAlias = Put | Delete
 
 
-class Command(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """What a caller asks of its own node (a `Request`), or one node of another on a caller's behalf."""
+class Command(Struct, frozen=True, gc=False):
+    """What a caller asks of its own node (a `Request`), or one node of another on a caller's behalf.
+
+    Between nodes fields are only ever appended, with defaults, as in a `Message`: an older node skips what it does not
+    know. Where people write (the control socket) a field that is not known is an error; that is checked there.
+    """
 
 
 class Outcome(Struct, frozen=True, gc=False):

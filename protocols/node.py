@@ -37,7 +37,7 @@ from protocols.core import (
 from protocols.membership.facts import NodeStarted
 from protocols.membership.member import Member, Profile, State
 from protocols.membership.membership import Membership
-from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
 from protocols.outbox import NEVER, Journal, Outbox
@@ -116,6 +116,7 @@ class Node:
         self._left_at: Instant = NEVER
         self._started_at: Instant = 0
         self._deadline: Instant = NEVER
+        self._wake_at: Instant | None = None
 
     # The contract.
 
@@ -125,6 +126,12 @@ class Node:
             self._save_failed(now, event)  # before the timers: what they save must not overtake what has failed
         if now >= self._deadline:
             self._fire(now)
+        elif type(event) is Received and type(event.message) is Gossip and self.phase is not Phase.STARTING:
+            # Most events of a large mesh that has news, and most of them tell what is known: nothing is to be done.
+            if not self.membership.on_gossip(now, event.message):
+                return Step([], self._wake_at)
+            wake_at = self._rearm(now)
+            return Step(self._outbox.drain(), wake_at)
         match event:
             case Received():
                 if self.phase is not Phase.STARTING:
@@ -197,7 +204,8 @@ class Node:
         if self._left_at < deadline:
             deadline = self._left_at
         self._deadline = deadline
-        return None if deadline == NEVER else deadline
+        self._wake_at = None if deadline == NEVER else deadline
+        return self._wake_at
 
     # Life.
 
@@ -263,7 +271,9 @@ class Node:
             case Ping():
                 self.membership.on_ping(now, sender, message)
             case Gossip():
-                self.membership.on_gossip(now, sender, message)
+                self.membership.on_gossip(now, message)
+            case Nack():
+                self.membership.on_nack(sender, message)
             case PingReq():
                 self.membership.on_ping_req(now, sender, message)
             case PushPull():

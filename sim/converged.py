@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.core import Instant, NodeId
+from protocols.core import Instant
 from protocols.membership.member import Member
+from protocols.membership.table import MemberTable
 from protocols.node import Node
 from sim.process import Process
 
@@ -24,7 +25,7 @@ LONG_AGO: Instant = 0
 def complete_tables(processes: Sequence[Process]) -> None:
     """Let every running node know every other. Raises `ValueError` where one has not announced itself yet."""
     nodes: list[Node] = []
-    announced: dict[NodeId, Member] = {}
+    announced = MemberTable()
     for process in processes:
         core = process.core
         if not isinstance(core, Node):
@@ -34,7 +35,7 @@ def complete_tables(processes: Sequence[Process]) -> None:
             raise ValueError(f"{process.name} has not begun its life: it cannot be known to others")
         nodes.append(core)
         node_id = process.config.node_id
-        announced[node_id] = Member(me.alive, me.precedence, node_id, LONG_AGO, me.endpoint)
+        announced.insert(Member(me.alive, me.precedence, node_id, LONG_AGO, me.endpoint))
     for node in nodes:
         node.swim.table.fill(announced)
         node.swim.view += 1

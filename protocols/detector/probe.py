@@ -1,8 +1,11 @@
 """Whom to probe, when, and what to make of silence (SWIM sections 3.1 and 4.3).
 
-Each interval one member is probed, round robin in an order shuffled anew each round, so that every member is probed
+Each interval one member is probed, round robin in an order drawn anew each round, so that every member is probed
 within 2N-1 intervals. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
 unanswered when the interval is over is a failure. The prober never judges: it reports whom it could not reach.
+
+Interval and timeout are scaled by this node's local health (`health.py`). A helper that has no answer from the target
+yet sends a nack when 80 % of its share of the asker's interval is over: the asker then knows that it can be heard.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from msgspec import Struct
 
 from protocols.config import SwimConfig
 from protocols.core import Endpoint, Instant, NodeId
+from protocols.detector.health import LocalHealth
 from protocols.outbox import NEVER
 
 RELAYS_MAX = 256
@@ -26,15 +30,19 @@ class Relay(Struct):
     asker: Endpoint
     asker_probe: int
     target: NodeId
+    nack_at: Instant
+    """When to tell the asker that there is no answer so far; NEVER once told."""
     expires: Instant
 
 
 class Due(Struct, frozen=True):
-    """What the clock demands: a target to ping, a target to ask others about, a target that failed its probe."""
+    """What the clock demands: a target to ping, a target to ask others about, a target that failed its probe, askers
+    to be told that there is no answer yet."""
 
     failed: NodeId = ""
     ask_others_about: NodeId = ""
     ping: NodeId = ""
+    nack: tuple[Relay, ...] = ()
 
 
 NOTHING_DUE = Due()
@@ -45,10 +53,14 @@ class Prober:
 
     __slots__ = (
         "_config",
+        "_health",
         "_helpers",
+        "_helpers_heard",
+        "_next_nack_at",
         "_next_probe_at",
         "_order",
         "_position",
+        "_probe_deadline",
         "_relays",
         "_rng",
         "_seq",
@@ -57,8 +69,9 @@ class Prober:
         "deadline",
     )
 
-    def __init__(self, config: SwimConfig, rng: Random) -> None:
+    def __init__(self, config: SwimConfig, rng: Random, health: LocalHealth) -> None:
         self._config = config
+        self._health = health
         self._rng = rng
         self._order: list[NodeId] = []
         self._position = 0
@@ -66,19 +79,29 @@ class Prober:
         self._target: NodeId = ""
         self._target_seq = 0
         self._helpers: tuple[NodeId, ...] = ()
+        self._helpers_heard: tuple[NodeId, ...] = ()
+        """Those of them that sent a nack: they are there, and so is this node."""
         self._relays: dict[int, Relay] = {}
         self._next_probe_at: Instant = NEVER
+        self._probe_deadline: Instant = NEVER
+        """When the probe under way, or the next one, wants something."""
+        self._next_nack_at: Instant = NEVER
         self.deadline: Instant = NEVER
 
     def start(self, now: Instant) -> None:
         """Begin, at a random point of the first interval so that nodes started together do not probe in step."""
         self._next_probe_at = now + int(self._rng.random() * self._config.probe_interval)
-        self.deadline = self._next_probe_at
+        self._rearm(self._next_probe_at)
 
     def stop(self) -> None:
-        self.deadline = NEVER
         self._next_probe_at = NEVER
+        self._next_nack_at = NEVER
         self._target = ""
+        self._rearm(NEVER)
+
+    def _rearm(self, probe_deadline: Instant) -> None:
+        self._probe_deadline = probe_deadline
+        self.deadline = min(probe_deadline, self._next_nack_at)
 
     @property
     def seq(self) -> int:
@@ -90,37 +113,53 @@ class Prober:
         self._order.insert(int(self._rng.random() * (len(self._order) + 1)), node_id)
 
     def fire(self, now: Instant, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> Due:
-        """What is due at `now`. `candidates` lists the members for a new round, `probeable` filters the dead."""
+        """What is due at `now`. `candidates` lists a new round, `probeable` says who of them may be probed."""
         if now < self.deadline:
             return NOTHING_DUE
+        nack = self._overdue(now) if now >= self._next_nack_at else ()
+        if now < self._probe_deadline:
+            self._rearm(self._probe_deadline)
+            return Due(nack=nack)
         if now < self._next_probe_at:
-            self.deadline = self._next_probe_at
-            return Due(ask_others_about=self._target) if self._target else NOTHING_DUE
+            self._rearm(self._next_probe_at)
+            return Due(ask_others_about=self._target, nack=nack)
         failed, self._target = self._target, ""
+        if failed:
+            # Helpers that are silent too make it likely that this node is the one that cannot be heard.
+            silent = len(self._helpers) - len(self._helpers_heard)
+            self._health.worse(silent if self._helpers else 1)
         self._expire_relays(now)
-        self._next_probe_at = now + self._config.probe_interval
+        self._next_probe_at = now + self._health.scale(self._config.probe_interval)
         target = self._next_target(candidates, probeable)
         if target:
             self._seq += 1
             self._target = target
             self._target_seq = self._seq
-            self._helpers = ()
-            self.deadline = now + self._config.probe_timeout
+            self._helpers = self._helpers_heard = ()
+            self._rearm(now + self._health.scale(self._config.probe_timeout))
         else:
-            self.deadline = self._next_probe_at
-        return Due(failed=failed, ping=target)
+            self._rearm(self._next_probe_at)
+        return Due(failed=failed, ping=target, nack=nack)
 
     def _next_target(self, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> NodeId:
         for _ in range(2):
             while self._position < len(self._order):
-                node_id = self._order[self._position]
-                self._position += 1
+                node_id = self._draw()
                 if probeable(node_id):
                     return node_id
             self._order = candidates()
-            self._rng.shuffle(self._order)
             self._position = 0
         return ""
+
+    def _draw(self) -> NodeId:
+        """The next of the round: one step of the Fisher-Yates shuffle, so that no step costs a whole round."""
+        order, position = self._order, self._position
+        pick = position + int(self._rng.random() * (len(order) - position))
+        node_id = order[pick]
+        order[pick] = order[position]
+        order[position] = node_id
+        self._position = position + 1
+        return node_id
 
     def asked(self, helpers: tuple[NodeId, ...]) -> None:
         """These members were asked to probe the target: their ack counts too."""
@@ -131,8 +170,14 @@ class Prober:
         if not self._target or seq != self._target_seq or (sender != self._target and sender not in self._helpers):
             return False
         self._target = ""
-        self.deadline = self._next_probe_at
+        self._health.better()
+        self._rearm(self._next_probe_at)
         return True
+
+    def nacked(self, sender: NodeId, seq: int) -> None:
+        """A helper has no answer from the target either; but it has heard this node, and this node hears it."""
+        if self._target and seq == self._target_seq and sender in self._helpers and sender not in self._helpers_heard:
+            self._helpers_heard += (sender,)
 
     def relay(self, now: Instant, asker: Endpoint, asker_probe: int, target: NodeId) -> int:
         """Start an indirect probe for `asker`; returns its number, or 0 where too many are under way."""
@@ -141,8 +186,20 @@ class Prober:
             if len(self._relays) >= RELAYS_MAX:
                 return 0
         self._seq += 1
-        self._relays[self._seq] = Relay(asker, asker_probe, target, now + self._config.probe_interval)
+        nack_at = now + (self._config.probe_interval - self._config.probe_timeout) * 4 // 5
+        self._relays[self._seq] = Relay(asker, asker_probe, target, nack_at, now + self._config.probe_interval)
+        if nack_at < self._next_nack_at:
+            self._next_nack_at = nack_at
+            self._rearm(self._probe_deadline)
         return self._seq
+
+    def _overdue(self, now: Instant) -> tuple[Relay, ...]:
+        """The relays whose askers are to be told now that there is no answer yet."""
+        overdue = tuple(relay for relay in self._relays.values() if relay.nack_at <= now)
+        for relay in overdue:
+            relay.nack_at = NEVER
+        self._next_nack_at = min((relay.nack_at for relay in self._relays.values()), default=NEVER)
+        return overdue
 
     def relayed(self, sender: NodeId, seq: int) -> Relay | None:
         """The indirect probe that `seq` answers, once, if `sender` is its target."""

@@ -78,8 +78,8 @@ class Suspicions:
 
     def start(
         self, now: Instant, node_id: NodeId, precedence: int, accuser: NodeId, config: SwimConfig, n: int
-    ) -> None:
-        """Begin to doubt a member. Doubt of an older precedence is replaced."""
+    ) -> bool:
+        """Begin to doubt a member; whether further accusers count. Doubt of an older precedence is replaced."""
         bounds = self._bounds
         if bounds is None or bounds.members != n:
             bounds = self._bounds = Bounds(config, n)
@@ -89,6 +89,7 @@ class Suspicions:
         else:
             self.open.pop(node_id, None)
         self._push(suspicion.deadline, node_id)
+        return node_id in self.open
 
     def confirm(self, node_id: NodeId, accuser: NodeId) -> bool:
         """Count a further accuser. True where it was new and wanted, so that it is worth passing on."""

@@ -15,7 +15,7 @@ from protocols.limits import MEMBERS_PER_FRAME_MAX
 from protocols.membership.facts import JoinedMesh
 from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.member import STATE_MASK, Member, Profile, State
-from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.swim import Swim
 from protocols.outbox import NEVER, Journal, Outbox
@@ -32,7 +32,7 @@ class Membership:
         self._rng = rng
         self.swim = Swim(config, outbox, rng)
         self.table = self.swim.table
-        self._prober = Prober(config.swim, rng)
+        self._prober = Prober(config.swim, rng, self.swim.health)
         self._saved_peers = peers.addresses if peers else ()
         self._healer = Healer(config, rng, self._saved_peers)
         self._next_gossip: Instant = NEVER
@@ -76,7 +76,7 @@ class Membership:
             deadline = self._healer.deadline
         if self._next_housekeeping < deadline:
             deadline = self._next_housekeeping
-        if self.swim.queue.size and self._next_gossip < deadline and len(self.table) > 1:
+        if self.swim.queue.size and self._next_gossip < deadline and len(self.table.rows) > 1:
             deadline = self._next_gossip
         self.deadline = deadline
 
@@ -97,7 +97,9 @@ class Membership:
             self._housekeep(now)
 
     def _probe(self, now: Instant) -> None:
-        due = self._prober.fire(now, self._probe_candidates, self._probeable)
+        due = self._prober.fire(now, lambda: self.table.ids, self._probeable)
+        for relay in due.nack:
+            self._outbox.send(relay.asker, Nack(relay.asker_probe))
         if due.failed:
             self.swim.suspect(now, due.failed)
         if due.ask_others_about:
@@ -127,13 +129,9 @@ class Membership:
         for helper in helpers:
             self._outbox.send(helper.endpoint, request)
 
-    def _probe_candidates(self) -> list[NodeId]:
-        me = self.swim.me
-        return [m.alive.node_id for m in self.table if m is not me and m.state <= State.SUSPECT]
-
     def _probeable(self, node_id: NodeId) -> bool:
         row = self.table.get(node_id)
-        return row is not None and row.state <= State.SUSPECT
+        return row is not None and row is not self.swim.me and row.precedence & STATE_MASK <= State.SUSPECT
 
     def _gossip(self, now: Instant) -> None:
         swim = self.swim
@@ -209,8 +207,12 @@ class Membership:
         if relay is not None:
             self._outbox.send(relay.asker, Ack(relay.asker_probe))
 
-    def on_gossip(self, now: Instant, sender: Endpoint, message: Gossip) -> None:
-        self.swim.hear(now, message.updates)
+    def on_nack(self, sender: Endpoint, message: Nack) -> None:
+        self._prober.nacked(sender.node_id, message.probe)
+
+    def on_gossip(self, now: Instant, message: Gossip) -> bool:
+        """Whether any of it was news; if not, nothing at all has changed."""
+        return self.swim.hear(now, message.updates)
 
     def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:
         if sender.node_id == self.config.node_id:

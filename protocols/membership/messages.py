@@ -41,6 +41,13 @@ class Ack(Statement, frozen=True, array_like=True, tag="ack", gc=False):
     updates: Updates = ()
 
 
+class Nack(Statement, frozen=True, array_like=True, tag="nack", gc=False):
+    """I am here and got your `PingReq`, but the target has not answered me so far (Lifeguard section IV-A)."""
+
+    carrier: ClassVar[Carrier] = Carrier.DATAGRAM
+    probe: ProbeSeq
+
+
 class Gossip(Statement, frozen=True, array_like=True, tag="gossip", gc=False):
     """Updates alone, between probes."""
 
@@ -56,4 +63,4 @@ class PushPull(Statement, frozen=True, array_like=True, tag="pushpull", gc=False
     answer: bool
 
 
-MembershipMessage: TypeAlias = Ping | PingReq | Ack | Gossip | PushPull
+MembershipMessage: TypeAlias = Ping | PingReq | Ack | Nack | Gossip | PushPull

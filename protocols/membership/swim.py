@@ -13,6 +13,7 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import Instant, InvariantViolation, NodeId
+from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
 from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import Forgotten, MemberChanged, NameConflict, Refuted
@@ -58,12 +59,15 @@ class Swim:
         self.table = MemberTable()
         self.queue = GossipQueue()
         self.suspicions = Suspicions()
+        self.health = LocalHealth(config.swim)
         self.me: Member | None = None
         self.leaving = False
         self.outgrown = 0
         """A generation above this node's own that was seen under its id; the node must start a newer one."""
         self.view = 0
         self._id = config.node_id
+        self._retransmits_for = 0
+        self._retransmits = 1
         self._outbox = outbox
         self._rng = rng
 
@@ -92,40 +96,41 @@ class Swim:
 
     def retransmits(self) -> int:
         """How often a piece of news is passed on (SWIM section 4.1)."""
-        return max(1, self.config.swim.retransmit_mult * decimal_digits(self.table.present))
+        present = self.table.present
+        if present != self._retransmits_for:
+            self._retransmits_for = present
+            self._retransmits = max(1, self.config.swim.retransmit_mult * decimal_digits(present))
+        return self._retransmits
 
     # What others say.
 
-    def hear(self, now: Instant, updates: Iterable[Update]) -> None:
-        """Take in gossip. The loop is the hot path of a large mesh: most news is old."""
-        known = self.table.known.get
-        doubted = self.suspicions.open
-        for update in updates:
-            precedence = update.precedence
-            believed = known(update.node_id, -1)
-            if precedence > believed:
-                if believed < 0:
-                    self._meet(now, update)
-                else:
-                    self._believe(now, self.table.rows[update.node_id], update)
-            elif precedence == believed and precedence & STATE_MASK == SUSPECT and update.node_id in doubted:
-                self._confirm(update)
+    def hear(self, now: Instant, updates: Iterable[Update]) -> bool:
+        """Take in gossip; whether any of it was news. The hot path of a large mesh: most of it is not."""
+        least = self.table.news_from.get
+        news = [update for update in updates if update.precedence >= least(update.node_id, 0)]
+        for update in news:
+            row = self.table.rows.get(update.node_id)
+            if row is None:
+                self._meet(now, update)
+            elif update.precedence > row.precedence:
+                self._believe(now, row, update)
+            elif update.precedence == row.precedence:
+                self._confirm(row, update)
+        return bool(news)
 
     def merge(self, now: Instant, rows: Iterable[Alive | Fallen]) -> None:
         """Take in the rows of another table (push-pull)."""
-        mine = self.table.rows
-        known = self.table.known.get
+        table = self.table
+        least = table.news_from.get
         for row in rows:
             if type(row) is Fallen:
                 node_id = row.alive.node_id
-                if row.precedence > known(node_id, -1):
-                    self._merge_fallen(now, row, mine.get(node_id))
-            elif type(row) is Alive:
-                believed = known(row.node_id, -1)
-                if believed < 0:
-                    self._meet(now, row)
-                elif row.precedence > believed:
-                    self._believe(now, mine[row.node_id], row)
+                if row.precedence >= least(node_id, 0):
+                    known = table.rows.get(node_id)
+                    if known is None or row.precedence > known.precedence:
+                        self._merge_fallen(now, row, known)
+            elif type(row) is Alive and row.precedence >= least(row.node_id, 0):
+                self.hear(now, (row,))
 
     def _merge_fallen(self, now: Instant, row: Fallen, known: Member | None) -> None:
         state = state_of(row.precedence)
@@ -200,9 +205,10 @@ class Swim:
         row = self.table.believe(now, row, row.alive, accusation.precedence, accusation.by)
         if state == SUSPECT:
             present = self.table.present
-            self.suspicions.start(
+            wanted = self.suspicions.start(
                 now, accusation.node_id, accusation.precedence, accusation.by, self.config.swim, present
             )
+            self.table.want_confirmations(row, wanted)
         else:
             self.suspicions.end(accusation.node_id)
             self.view += 1
@@ -210,8 +216,10 @@ class Swim:
         if was_alive or state != SUSPECT:
             self._notify_changed(row)
 
-    def _confirm(self, update: Update) -> None:
+    def _confirm(self, row: Member, update: Update) -> None:
+        """Somebody else doubts a suspect too."""
         if type(update) is Accusation and self.suspicions.confirm(update.node_id, update.by):
+            self.table.want_confirmations(row, update.node_id in self.suspicions.open)
             self.queue.put(update)
 
     def _refute(self, now: Instant, row: Member, update: Update) -> None:
@@ -232,6 +240,7 @@ class Swim:
         alive = Alive(self._id, precedence, row.alive.profile)
         self.me = self.table.believe(now, row, alive, precedence, self._id)
         self.queue.put(alive)
+        self.health.worse()
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))
 
@@ -245,7 +254,7 @@ class Swim:
         if row.state is State.ALIVE:
             self._accused(now, row, Accusation(node_id, with_state(row.precedence, State.SUSPECT), self._id))
         elif row.state is State.SUSPECT:
-            self._confirm(Accusation(node_id, row.precedence, self._id))
+            self._confirm(row, Accusation(node_id, row.precedence, self._id))
 
     def judge(self, now: Instant) -> None:
         """Declare dead whoever has not refuted in time."""
@@ -294,6 +303,9 @@ class Swim:
         for member in self.table:
             if member.state is State.SUSPECT and member.alive.node_id not in self.suspicions:
                 raise InvariantViolation(f"suspect {member.alive.node_id} has no deadline")
+            wanted = member.alive.node_id in self.suspicions.open
+            if (self.table.news_from[member.alive.node_id] == member.precedence) != wanted:
+                raise InvariantViolation(f"{member.alive.node_id}: it is not known whether a further accuser counts")
             if member.alive.precedence > member.precedence:
                 raise InvariantViolation(f"{member.alive.node_id} announced more than is believed")
 

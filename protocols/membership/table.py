@@ -12,12 +12,13 @@ from protocols.membership.member import STATE_MASK, Alive, Member, State
 class MemberTable:
     """Rows by node id, this node's own row included; counts by state are kept, not counted."""
 
-    __slots__ = ("_counts", "_ids", "known", "rows")
+    __slots__ = ("_counts", "_ids", "news_from", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[NodeId, Member] = {}
-        self.known: dict[NodeId, int] = {}
-        """The precedence of every row by itself: whether news is news is asked far more often than anything else."""
+        self.news_from: dict[NodeId, int] = {}
+        """The least precedence that is news of each member: above its row's own, or that very one while a further
+        accuser counts. Whether something is news is asked far more often than anything else."""
         self._ids: list[NodeId] = []
         self._counts = [0, 0, 0, 0]
 
@@ -35,13 +36,13 @@ class MemberTable:
         node_id = member.alive.node_id
         assert node_id not in self.rows
         self.rows[node_id] = member
-        self.known[node_id] = member.precedence
+        self.news_from[node_id] = member.precedence + 1
         self._ids.append(node_id)
         self._counts[member.state] += 1
 
     def remove(self, node_id: NodeId) -> None:
         member = self.rows.pop(node_id)
-        del self.known[node_id]
+        del self.news_from[node_id]
         self._ids.remove(node_id)
         self._counts[member.state] -= 1
 
@@ -56,20 +57,31 @@ class MemberTable:
             self._counts[after] += 1
         endpoint = member.endpoint if alive.profile.address == member.endpoint.address else None
         row = self.rows[alive.node_id] = Member(alive, precedence, by, since, endpoint)
-        self.known[alive.node_id] = precedence
+        self.news_from[alive.node_id] = precedence + 1
         return row
 
-    def fill(self, members: dict[NodeId, Member]) -> None:
-        """Add all of `members` that are not there yet; the rows are shared with whoever else holds them."""
+    def want_confirmations(self, member: Member, wanted: bool) -> None:
+        """Whether a further accuser of this suspect is news."""
+        self.news_from[member.alive.node_id] = member.precedence + (not wanted)
+
+    def fill(self, others: MemberTable) -> None:
+        """Add all rows of `others` that are not there yet. The tables share them from then on."""
         kept = self.rows
-        if not all(node_id in members for node_id in kept):
-            raise ValueError("a row would be lost")
-        self.rows = {**members, **kept}
-        self.known = {node_id: member.precedence for node_id, member in self.rows.items()}
-        self._ids = list(self.rows)
-        self._counts = [0, 0, 0, 0]
-        for member in self.rows.values():
-            self._counts[member.precedence & STATE_MASK] += 1
+        replaced = [others.rows[node_id] for node_id in kept if node_id in others.rows]
+        if len(replaced) < len(kept):
+            raise ValueError("a table can only be filled from one that knows all of its members")
+        for state, count in enumerate(others._counts):
+            self._counts[state] += count
+        for member in replaced:
+            self._counts[member.state] -= 1
+        self.rows = {**others.rows, **kept}
+        self.news_from = {**others.news_from, **self.news_from}
+        self._ids = list(others._ids)
+
+    @property
+    def ids(self) -> list[NodeId]:
+        """The ids of all members, this node's own included, as a new list."""
+        return self._ids[:]
 
     def count(self, state: State) -> int:
         return self._counts[state]
@@ -101,7 +113,10 @@ class MemberTable:
     def check_counts(self) -> bool:
         """Whether the kept counts are those of the rows (for invariant checks)."""
         counts = [0, 0, 0, 0]
-        for member in self.rows.values():
-            counts[member.state] += 1
-        known = {node_id: member.precedence for node_id, member in self.rows.items()}
-        return counts == self._counts and len(self._ids) == len(self.rows) and known == self.known
+        news_from = self.news_from
+        for node_id, member in self.rows.items():
+            precedence = member.precedence
+            counts[precedence & STATE_MASK] += 1
+            if not 0 <= news_from[node_id] - precedence <= 1:
+                return False
+        return counts == self._counts and len(self._ids) == len(news_from) == len(self.rows)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint
+from protocols.detector.health import LocalHealth
 from protocols.detector.probe import RELAYS_MAX, Prober
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import State
-from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 SECOND = NANOS_PER_S
@@ -49,7 +50,7 @@ def next_ping(host: Host) -> tuple[Endpoint, Ping]:
 @settings(max_examples=40, deadline=None)
 def test_every_member_is_probed_within_2n_minus_1_intervals(count: int, seed: int) -> None:
     members = [f"m{number}" for number in range(count)]
-    prober = Prober(CONFIG, Random(seed))
+    prober = Prober(CONFIG, Random(seed), LocalHealth(CONFIG))
     prober.start(0)
     now = prober.deadline
     last = dict.fromkeys(members, 0)
@@ -136,7 +137,7 @@ def test_an_ack_that_comes_late_does_not_count_for_the_next_probe() -> None:
     to, second = next_ping(host)
     assert second.probe != first.probe
     host.hears(to, Ack(first.probe))
-    host.world.run(1.01)
+    host.world.run(2.01)  # twice as long as usual: the first probe failed
     assert host.sees(next(name for name in "bc" if id_of(name) == to.node_id)) is State.SUSPECT
 
 
@@ -229,8 +230,99 @@ def test_the_suspect_is_told_by_the_next_one_who_probes_it() -> None:
     host = host_among("b", *(f"n{number}" for number in range(8)))
     host.hears(endpoint_of("z"), Gossip((accuse("b", State.SUSPECT),)))
     host.hush()
-    host.world.run_until(lambda: bool(host.said_of(Ping, "b")), 20)
+    for _ in range(10):
+        to, ping = next_ping(host)
+        if to == endpoint_of("b"):
+            break
+        host.hears(to, Ack(ping.probe))
     assert accuse("b", State.SUSPECT) in host.said_of(Ping, "b")[0].updates
+
+
+# Local health (Lifeguard section IV-A).
+
+
+def pings_within(host: Host, seconds: float) -> int:
+    host.hush()
+    host.world.run(seconds)
+    return len(pinged(host))
+
+
+def test_a_helper_that_gets_no_answer_says_so_before_the_askers_interval_is_over() -> None:
+    host = host_among("b")
+    host.hears(endpoint_of("asker"), PingReq(77, id_of("b"), endpoint_of("b").address))
+    host.world.run(0.39)
+    assert host.said_of(Nack, "asker") == []
+    host.world.run(0.02)
+    assert [nack.probe for nack in host.said_of(Nack, "asker")] == [77]
+    (ping, *_) = host.said_of(Ping, "b")
+    host.hears(endpoint_of("b"), Ack(ping.probe))
+    assert [ack.probe for ack in host.said_of(Ack, "asker")] == [77]  # late, but the asker may still make use of it
+    host.world.run(2)
+    assert len(host.said_of(Nack, "asker")) == 1
+
+
+def test_a_helper_that_gets_its_answer_in_time_sends_no_nack() -> None:
+    host = host_among("b")
+    host.hears(endpoint_of("asker"), PingReq(77, id_of("b"), endpoint_of("b").address))
+    (ping,) = host.said_of(Ping, "b")
+    host.hears(endpoint_of("b"), Ack(ping.probe))
+    host.world.run(3)
+    assert host.said_of(Nack, "asker") == []
+
+
+def test_one_who_hears_nobody_probes_slowly() -> None:
+    alone = host_among(*(f"n{number}" for number in range(6)))
+    assert pings_within(alone, 20) <= 5  # at 0, 1, 5, 12 and 21 s: the score goes 0, 3, 6, 8
+    assert alone.node.swim.health.score == CONFIG.health_max
+    assert pings_within(alone, 36) <= 5
+
+
+def test_one_whose_helpers_answer_probes_on_at_its_pace_though_its_probes_fail() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c", "d", "e", "f")
+    hosts[4].crash()
+    hosts[5].crash()
+    a = hosts[0]
+    for _ in range(20):
+        world.run(1)
+        assert a.node.swim.health.score <= 2  # one of three helpers may be the other one that is down
+    assert pings_within(a, 10) >= 8
+
+
+def test_a_nack_counts_once_and_only_from_a_helper_of_the_probe_under_way() -> None:
+    host = host_among("b", "c", "d", "e")
+    to, ping = next_ping(host)
+    host.world.run(0.51)
+    helpers = [to for to, message in host.said if isinstance(message, PingReq)]
+    assert len(helpers) == 3
+    for sender, probe in ((helpers[0], ping.probe), (helpers[0], ping.probe), (to, ping.probe), (helpers[1], 9999)):
+        host.hears(sender, Nack(probe))
+    host.world.run(0.5)
+    assert host.node.swim.health.score == 2
+
+
+def test_health_comes_back_with_every_answer() -> None:
+    host = host_among("b", "c", "d", "e")
+    next_ping(host)
+    host.world.run(1.01)
+    assert host.node.swim.health.score == 3
+    to, ping = [(to, message) for to, message in host.said if isinstance(message, Ping)][-1]
+    pace: list[int] = []
+    for _ in range(4):
+        host.hears(to, Ack(ping.probe))
+        before = host.world.now
+        host.hush()
+        host.world.run_until(lambda: bool(pinged(host)), 5)
+        pace.append(round((host.world.now - before) / SECOND))
+        to, ping = next((to, message) for to, message in host.said if isinstance(message, Ping))
+    assert pace == [4, 3, 2, 1]
+    assert host.node.swim.health.score == 0
+
+
+def test_having_to_refute_is_a_sign_of_poor_health() -> None:
+    host = host_among("b")
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT),)))
+    assert host.node.swim.health.score == 1
 
 
 # In a mesh.
