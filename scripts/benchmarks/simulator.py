@@ -28,11 +28,20 @@ Peer = tuple[str, dict[str, float]]
 
 
 def run(setting: Setting) -> list[Row]:
+    from scripts.benchmarks import sim_scale  # it runs this file's watchdog in a process of its own
+
     quick = setting.quick
-    rows = steady(setting, 100, 240.0 if quick else 600.0, rounds=3, goal=at_least(200))
+    rows = sim_scale.event_loops(setting) + sim_scale.mixed(setting)
+    rows += steady(setting, 100, 240.0 if quick else 600.0, rounds=3, goal=at_least(200))
     rows += steady(setting, 1000, 80.0 if quick else 120.0, rounds=1 if quick else 3, goal=at_least(20))
     rows += halves(setting, 200, seconds=120.0, goal=None)
     rows += halves(setting, 1000, seconds=120.0, goal=at_least(5))
+    rows += sim_scale.growth(setting)
+    if quick:
+        setting.say("the runs of 5,000 and 10,000 nodes are left out of --quick: they take minutes")
+        return rows
+    rows += sim_scale.large(setting, 5000)
+    rows += sim_scale.large(setting, 10_000, wall_s_max=600.0, goals=False)
     return rows
 
 
@@ -50,7 +59,7 @@ def steady(setting: Setting, nodes: int, seconds: float, *, rounds: int, goal: G
     what = f"{nodes} nodes steady"
     return [
         figure(
-            "simulator",
+            "sim",
             f"{what}, speed",
             median([run.speed for run in runs]),
             "x real time",
@@ -60,7 +69,7 @@ def steady(setting: Setting, nodes: int, seconds: float, *, rounds: int, goal: G
             note=note,
         ),
         figure(
-            "simulator",
+            "sim",
             f"{what}, events",
             median([run.events_per_s for run in runs]),
             "events/s",
@@ -81,13 +90,13 @@ def halves(setting: Setting, nodes: int, *, seconds: float, goal: Goal | None) -
     if given_up:
         note = (
             f"given up at {run.given_up_at:.0f} of {seconds:g} virtual s, after {wall_s_max:.0f} s: a bound; "
-            "`scripts/bench simulator` runs it to the end"
+            "`scripts/bench sim` runs it to the end"
         )
         note += _waited(run.busy)
     what = f"{nodes} nodes cut in halves"
     return [
-        figure("simulator", f"{what}, speed", run.speed, "x real time", goal=goal, at_most=given_up, note=note),
-        figure("simulator", f"{what}, events", run.events_per_s, "events/s", note=note),
+        figure("sim", f"{what}, speed", run.speed, "x real time", goal=goal, at_most=given_up, note=note),
+        figure("sim", f"{what}, events", run.events_per_s, "events/s", note=note),
     ]
 
 

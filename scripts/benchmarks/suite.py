@@ -17,7 +17,7 @@ def _lazily(name: str, module: str, about: str) -> Benchmark:
 
 BENCHMARKS = (
     _lazily("codec", "codec", "messages/s through the wire codec; peer: plain msgpack"),
-    _lazily("simulator", "simulator", "events/s and speed against real time; peer: simpy"),
+    _lazily("sim", "simulator", "the simulator: events/s, runs/s, speed against real time, MB; peers: simpy, trio"),
     _lazily("mcp", "mcp_calls", "MCP tool calls/s over stdio and HTTP; peer: a bare server of the MCP SDK"),
     _lazily("tasks", "tasks", "no-op tasks through three nodes; peer: dask.distributed"),
     _lazily("memory", "memory", "memory and processor use of an idle node in a mesh of 20; start of the command"),
