@@ -231,14 +231,13 @@ class Driver:
             if records:
                 self.commits += 1
                 await trio.to_thread.run_sync(self._disk.commit, records)
+            for save in batch:  # still committing: a barrier that is asked for meanwhile comes behind the whole batch
+                self._durable(save)
+                self._drain()
         except StorageError as error:
             self._fail([*batch, *self._saves], error.why)
-            return
         finally:
             self._committing = False
-        for save in batch:
-            self._durable(save)
-            self._drain()
 
     def _fail(self, saves: list[Save], why: str) -> None:
         self._saves.clear()

@@ -53,6 +53,10 @@ class _IdOnly(Struct, frozen=True):
     command: Raw = Raw()
 
 
+class _Fields(Struct, frozen=True):
+    command: dict[str, Raw]
+
+
 class BadRequest(Exception):
     """A line that is no request. `call_id` is its id where that much could be read; `why` is for people."""
 
@@ -69,6 +73,7 @@ class BadAnswer(Exception):
 _encoder = msgspec.json.Encoder()
 _call_decoder = msgspec.json.Decoder(Call)
 _id_decoder = msgspec.json.Decoder(_IdOnly)
+_fields_decoder = msgspec.json.Decoder(_Fields)
 _answer_decoder = msgspec.json.Decoder(Answer)
 _DECODING_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 
@@ -96,9 +101,19 @@ def decode_call(line: bytes | bytearray) -> Call:
     if len(line) > REQUEST_BYTES_MAX:
         raise BadRequest(None, f"The line is longer than {REQUEST_BYTES_MAX} bytes")
     try:
-        return _call_decoder.decode(line)
+        call = _call_decoder.decode(line)
+        _refuse_unknown_fields(call.command, _fields_decoder.decode(line).command)
     except _DECODING_ERRORS as error:
         _raise_bad_request(line, error)
+    return call
+
+
+def _refuse_unknown_fields(command: CallerCommand, given: dict[str, Raw]) -> None:
+    """A command skips fields that it does not know, for a newer node may send them; a person has misspelt them."""
+    known = (command.__struct_config__.tag_field, *command.__struct_encode_fields__)
+    for name in given:
+        if name not in known:
+            raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `$.command`")
 
 
 def _raise_bad_request(line: bytes | bytearray, error: Exception) -> NoReturn:

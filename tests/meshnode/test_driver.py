@@ -226,6 +226,29 @@ async def test_a_barrier_waits_for_what_is_in_front_of_it_and_for_nothing_else()
         assert rig.driver.commits == 1
 
 
+@pytest.mark.parametrize("why", ["", "the disk is full"])
+async def test_a_barrier_does_not_overtake_saves_of_one_commit_that_are_still_to_be_told(why: str) -> None:
+    saves: dict[int, list[Effect]] = {n: [Save(n, (put(str(n)),), (Send(PEER, Ping(100 + n)),))] for n in (1, 2, 3)}
+
+    def answer(event: Event) -> list[Effect]:
+        if event in (Saved(2), SaveFailed(2, why)):
+            return [Save(4, (), (Send(PEER, Ping(104)),))]
+        return on_ping(saves)(event)
+
+    async with driven(answer) as rig:
+        rig.disk.gate.clear()
+        rig.driver.feed(request(1))
+        await until(lambda: rig.driver.commits == 1)
+        rig.driver.feed(request(2))
+        rig.driver.feed(request(3))
+        rig.disk.why = why
+        rig.disk.gate.set()
+        await until(lambda: Saved(4) in rig.core.events)
+        told = [event for event in rig.core.events if isinstance(event, Saved | SaveFailed)]
+        assert [event.seq for event in told] == [1, 2, 3, 4]
+        assert rig.sent[-1] == Ping(104)
+
+
 async def test_what_a_node_says_to_itself_comes_back_without_the_network() -> None:
     async with driven(on_ping({1: [Send(ME, Ping(2))], 2: [Send(PEER, Ping(3))]})) as rig:
         rig.driver.feed(request(1))
