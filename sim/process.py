@@ -4,10 +4,15 @@ A driver's rules are those of `protocols/core.py`, kept here to the letter:
 - an event's effects are carried out in order, before anything else happens at this node;
 - `Save` goes to the disk; once durable, its `then` is carried out and `Saved` is fed, in one go;
 - a bare promise (a `Pledge` outside of `Save.then`) is never said: it is a violation;
+- what a core says to its own id comes back to it at once, without a network;
 - one wake-up is pending at most: one that is earlier than wanted is left alone and armed anew when it comes.
 
-The core's clock differs from virtual time by an offset that is drawn at every boot: instants of two nodes, or of two
-lives of one, cannot be compared by accident and go unnoticed.
+The core is stepped with its node's own clock, which has an offset and a rate of its own (`sim/clock.py`).
+
+A node may be stopped without being down (SIGSTOP): none of its events is handled. What the operating system does for
+it goes on: packets pile up in a socket buffer that drops the newest when it is full, stream messages wait, bodies run,
+a sync ends unnoticed. When it goes on, all of that comes at once, and due timers are late. The heap holds `step`
+itself, and a node that is not stopped pays nothing for this: `step` finds no core to feed, as in a node that is down.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from protocols.core import (
     Event,
     Instant,
     InvariantViolation,
+    Message,
     Notify,
     Outcome,
     Perform,
@@ -52,39 +58,55 @@ from protocols.core import (
     Unknown,
     Woke,
 )
-from protocols.tasks.task import RunBody
+from protocols.tasks.task import RunBody, Submit
+from sim.backlog import Backlog
+from sim.clock import PAR, Clock, WallClock
 from sim.disk import Disk
 from sim.executor import Executor
 from sim.kernel import EventFunction
 from sim.network import Station
+from sim.versions import PRESENT
 
 if TYPE_CHECKING:
     from sim.world import World
 
 NEVER: Instant = 1 << 62
 CLOCK_OFFSET_MAX = 1_000_000 * NANOS_PER_S
+RATE_MIN = PAR // 10
+"""However many faults slow a clock down, it runs at this at least."""
 WOKE = Woke()
 
 CoreFactory: TypeAlias = Callable[[NodeConfig, Iterable[Put], random.Random], Core]
+SendFunction: TypeAlias = Callable[[Instant, Station, Endpoint, Message], None]
 OnOutcome: TypeAlias = Callable[[Instant, Outcome], None]
 """Called with the one outcome of a request. It may push events; it must not step a node by itself."""
 
 
 class Process:
-    """A node from the outside. `core` is None while it is down; `boots` counts its lives."""
+    """A node from the outside. `core` is None while it is down; `boots` counts its lives.
+
+    `installed` is the version that the next boot runs, `version` the one that runs, or ran last. `lost_data` is set
+    for good once something that the disk had acknowledged was destroyed: nobody can ask this node for it any more.
+    """
 
     __slots__ = (
-        "_clock_offset",
+        "_backlog",
+        "_clock",
+        "_drift",
         "_heap",
+        "_live",
+        "_me",
         "_next_request",
         "_next_save",
         "_next_sequence",
+        "_on_late",
         "_on_step",
         "_on_wake",
         "_send",
         "_tags",
         "_trace_key",
         "_trace_word",
+        "_wake_asked",
         "_wake_pending",
         "_wake_wanted",
         "_watch",
@@ -95,10 +117,15 @@ class Process:
         "down_since",
         "executor",
         "index",
+        "installed",
+        "lost_data",
         "name",
         "pending",
         "station",
+        "stopped",
         "up_since",
+        "version",
+        "wall",
         "world",
     )
 
@@ -108,14 +135,19 @@ class Process:
         self.config = config
         self.name = config.name
         self.core: Core | None = None
+        self.stopped = False
+        self._live: Core | None = None
+        """`core`, but None also while it is stopped: whom `step` feeds."""
         self.boots = 0
+        self.version = self.installed = PRESENT
+        self.lost_data = False
         self.up_since: Instant = NEVER
         self.down_since: Instant = 0
         self.pending: dict[RequestId, tuple[Instant, Command, OnOutcome]] = {}
         """Requests without an outcome so far: since when, what, and whom to tell."""
         self._heap = world.kernel.heap
         self._next_sequence = world.kernel.next_sequence
-        self._send = world.network.send
+        self._send: SendFunction = world.network.send
         self._watch = world.watch
         self._on_step = self._watch.on_step
         self._trace_word = world.trace.words.append
@@ -123,20 +155,36 @@ class Process:
         self._tags = world.trace.tags
         self._next_request: RequestId = 1
         self._next_save: SaveSeq = 0
-        self._clock_offset: Instant = 0
+        self._drift = world.clock_rates.randint(-world.clock.drift_ppm, world.clock.drift_ppm)
+        self._clock = Clock(PAR + self._drift)
+        self.wall = WallClock(world.clock_rates.randint(-world.clock.skew_ms, world.clock.skew_ms))
+        self._me = config.node_id
+        self._backlog = Backlog()
+        self._wake_asked: Instant = NEVER
+        """When the core wants to be woken, by its own clock; `_wake_wanted` is the same in virtual time."""
         self._wake_pending: Instant = NEVER
         self._wake_wanted: Instant = NEVER
         self._on_wake: EventFunction = self._wake
+        self._on_late: EventFunction = self._late
         self.station = Station(index, Endpoint(config.node_id, config.address), self.step)
         self.disk = Disk(world.kernel, self, world.disk_profile)
         self.disk.on_durable = self._durable
-        self.executor = Executor(world.kernel, self, world.body)
+        self.executor = Executor(world.kernel, self, world.body, world.hosts)
         self.executor.on_start = self._started
         world.network.attach(self.station)
 
     def clock(self, now: Instant) -> Instant:
         """What the clock of the present life shows at virtual time `now`."""
-        return now + self._clock_offset
+        return self._clock.shown(now)
+
+    def drift(self, now: Instant, ppm: int) -> None:
+        """Let the clock gain `ppm` millionths more than it does, or lose where that is below 0."""
+        self._drift += ppm
+        self._clock.run_at(now, max(RATE_MIN, PAR + self._drift))
+        if self._wake_asked < NEVER:
+            self._wake_wanted = self._clock.when(self._wake_asked)
+            if self._wake_wanted < self._wake_pending:
+                self._arm(now, self._wake_wanted)
 
     # Life and death.
 
@@ -149,14 +197,18 @@ class Process:
         self.config = replace(self.config, seeds=seeds)
 
     def boot(self, now: Instant) -> None:
-        """Build the core from what the disk holds, and wake it for the first time."""
+        """Build the core from what the disk holds, and wake it for the first time.
+
+        Raises `Damaged`, and leaves the node down, where the disk holds something that cannot be read.
+        """
         if self.core is not None:
             raise ValueError(f"{self.name} is running")
+        saved = self.world.versions.load(now, self)
         stream = random.Random(f"{self.world.kernel.seed}/{self.name}/{self.boots}")
         self.boots += 1
-        self._clock_offset = self.world.clock_random.randrange(CLOCK_OFFSET_MAX)
+        self._clock.restart(now, self.world.clock_random.randrange(CLOCK_OFFSET_MAX))
         self._next_save = 0
-        self.core = self.world.core_factory(self.config, self.disk.load(), stream)
+        self.core = self._live = self.world.core_factory(self.config, saved, stream)
         self.station.up = True
         self.up_since = now
         for listener in self._watch.on_boot:
@@ -167,8 +219,12 @@ class Process:
         """Lose the core, its bodies, its streams, and what is not durable. Callers learn that they will not learn."""
         if self.core is None:
             raise ValueError(f"{self.name} is down")
-        self.core = None
-        self._wake_pending = self._wake_wanted = NEVER
+        self.core = self._live = None
+        self.stopped = False
+        for event in self._backlog.take():
+            if type(event) is Received:
+                self.world.network.lost_on_arrival(now, self.station, event, "down")
+        self._wake_pending = self._wake_wanted = self._wake_asked = NEVER
         self.up_since = NEVER
         self.down_since = now
         self.disk.crash(now)
@@ -182,22 +238,58 @@ class Process:
 
     def request(self, now: Instant, command: Command, on_outcome: OnOutcome) -> None:
         """Ask this node, which must be up; `on_outcome` is called exactly once, unless the node breaks its promise."""
+        if type(command) is Submit and not command.submitted_unix_ms:
+            command = replace(command, submitted_unix_ms=self.wall.unix_ms(now))  # as the daemon does
         request_id = self._next_request
         self._next_request += 1
         self.pending[request_id] = (now, command, on_outcome)
         self.step(now, Request(request_id, command))
 
+    # Stopped and continued.
+
+    def stop(self, now: Instant) -> None:
+        """SIGSTOP: handle nothing until `go_on`."""
+        if self.core is None or self.stopped:
+            raise ValueError(f"{self.name} is not running")
+        self.stopped = True
+        self._live = None
+        self.disk.stop()
+
+    def go_on(self, now: Instant) -> None:
+        """SIGCONT: everything that has come meanwhile is handled now, in the order in which it came."""
+        if not self.stopped:
+            raise ValueError(f"{self.name} is not stopped")
+        self.stopped = False
+        self._live = self.core
+        for event in self._backlog.take():
+            heappush(self._heap, (now, self._next_sequence(), self._on_late, event, self.boots))
+        self.disk.go_on(now)
+
+    def _wait(self, now: Instant, event: Event) -> None:
+        why, lost = self._backlog.add(event)
+        self.world.network.resets += why == "reset"
+        for each in lost:
+            self.world.network.lost_on_arrival(now, self.station, each, why)
+
+    def _late(self, now: Instant, event: Event, life: int) -> None:
+        """Something that was for this node in its life number `life`."""
+        if life == self.boots:
+            self.step(now, event)
+
     # The driver.
 
     def step(self, now: Instant, event: Event, _: None = None) -> None:
         """Feed `event` to the core and carry out what comes of it. Nothing happens while the node is down."""
-        core = self.core
+        core = self._live
         if core is None:
-            self.world.network.drops["down"] += 1
+            if self.stopped:
+                self._wait(now, event)
+            else:
+                self.world.network.lost_on_arrival(now, self.station, event, "down")
             return
-        offset = self._clock_offset
+        clock = self._clock
         try:
-            effects, wake_at = core.step(now + offset, event)
+            effects, wake_at = core.step(clock.origin + (now - clock.since) * clock.rate // PAR, event)
         except Exception as error:
             self._stop_broken(now, event, error)
             return
@@ -207,14 +299,16 @@ class Process:
         word(self._trace_key | self._tags[event_type] << 8 | len(effects) & 0xFF)
         if effects:
             self._carry_out(now, effects)
-        if wake_at is not None:
-            wake_at -= offset
-            word(wake_at)
-            self._wake_wanted = wake_at
-            if wake_at < self._wake_pending:
-                self._arm(now, wake_at)
+        if wake_at is None:
+            self._wake_asked = self._wake_wanted = NEVER
         else:
-            self._wake_wanted = NEVER
+            if wake_at != self._wake_asked:
+                self._wake_asked = wake_at
+                self._wake_wanted = clock.when(wake_at)
+            wanted = self._wake_wanted
+            word(wanted)
+            if wanted < self._wake_pending:
+                self._arm(now, wanted)
         if self._on_step:
             for listener in self._on_step:
                 listener(now, self, event)
@@ -238,13 +332,17 @@ class Process:
     def _carry_out(self, now: Instant, effects: list[Effect]) -> None:
         station = self.station
         send = self._send
+        me = self._me
         word = self._trace_word
         tags = self._tags
         facts = self._watch.facts
         listeners = self._watch.listeners
         for effect in effects:
             if type(effect) is Send:
-                send(now, station, effect.to, effect.message)
+                if effect.to.node_id == me:
+                    self._say_to_self(now, effect)
+                else:
+                    send(now, station, effect.to, effect.message)
             elif type(effect) is Notify:
                 fact = effect.fact
                 fact_type = type(fact)
@@ -264,7 +362,10 @@ class Process:
     def _carry_out_then(self, now: Instant, then: tuple[Then, ...]) -> None:
         for effect in then:
             if isinstance(effect, Send | Pledge):
-                self._send(now, self.station, effect.to, effect.message)
+                if effect.to.node_id == self._me:
+                    self._say_to_self(now, effect)
+                else:
+                    self._send(now, self.station, effect.to, effect.message)
             elif isinstance(effect, Perform):
                 self.executor.perform(now, effect)
             elif isinstance(effect, Reply):
@@ -272,11 +373,25 @@ class Process:
             else:
                 self._carry_out(now, [effect])
 
+    def _say_to_self(self, now: Instant, effect: Send | Pledge) -> None:
+        event = Received(self.station.endpoint, effect.message)
+        heappush(self._heap, (now, self._next_sequence(), self._on_late, event, self.boots))
+
     def _save(self, now: Instant, save: Save) -> None:
         if save.seq <= self._next_save:
             self.violated(now, "saves_are_numbered", f"save {save.seq} after save {self._next_save}")
         self._next_save = save.seq
-        self.disk.save(now, save)
+        for listener in self._watch.on_save:
+            listener(now, self, save)
+        if save.records or not self.disk.idle:
+            self.disk.save(now, save)
+            return
+        # A barrier with nothing in front of it: all that was said to be durable is, so nobody waits, not even for this
+        # step to end. (As the daemon does it.)
+        for answered in self._watch.on_saved:
+            answered(now, self, save, "")
+        self._carry_out_then(now, save.then)
+        heappush(self._heap, (now, self._next_sequence(), self._on_late, Saved(save.seq), self.boots))
 
     def _reply(self, now: Instant, reply: Reply) -> None:
         asked = self.pending.pop(reply.request_id, None)
@@ -294,15 +409,23 @@ class Process:
             listener(now, self, command, outcome)
         on_outcome(now, outcome)
 
+    def speak_through(self, send: SendFunction) -> None:
+        """Hand what the core says to `send` from now on."""
+        self._send = send
+
     # What the disk and the executor tell.
 
     def saved(self, now: Instant, save: Save) -> None:
         """`save` is durable: carry out what waited for it, then tell the core."""
+        for listener in self._watch.on_saved:
+            listener(now, self, save, "")
         self._carry_out_then(now, save.then)
         self.step(now, Saved(save.seq))
 
     def save_failed(self, now: Instant, save: Save, why: str) -> None:
         """Nothing of `save` is durable: what waited for it is dropped."""
+        for listener in self._watch.on_saved:
+            listener(now, self, save, why)
         self.step(now, SaveFailed(save.seq, why))
 
     def performed(self, now: Instant, perform_id: PerformId, result: Result) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from protocols.core import NANOS_PER_S, Command, Event, Fact, Instant, Message, Outcome, Record
+from protocols.core import NANOS_PER_S, Command, Event, Fact, Instant, Message, Outcome, Record, Save
 from protocols.tasks.task import RunBody
 from sim.checkers.checker import Checker, Violation
 from sim.counter import Counter
@@ -23,10 +23,14 @@ FactListener: TypeAlias = "Callable[[Instant, Process, Fact], None]"
 
 
 class _Listeners(dict[type[Fact], tuple[FactListener, ...]]):
-    """Fact type → who wants it."""
+    """Fact type → who wants it; `everything` wants all types, and is told first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.everything: tuple[FactListener, ...] = ()
 
     def __missing__(self, fact_type: type[Fact]) -> tuple[FactListener, ...]:
-        return ()
+        return self.everything
 
 
 class Watch:
@@ -40,6 +44,9 @@ class Watch:
         self.listeners = _Listeners()
         self.on_step: list[Callable[[Instant, Process, Event], None]] = []
         self.on_durable: list[Callable[[Instant, Process, tuple[Record, ...]], None]] = []
+        self.on_save: list[Callable[[Instant, Process, Save], None]] = []
+        self.on_saved: list[Callable[[Instant, Process, Save, str], None]] = []
+        """Told of the fate of every save before the node is: why it failed, or empty where it is durable."""
         self.on_reply: list[Callable[[Instant, Process, Command, Outcome], None]] = []
         self.on_start: list[Callable[[Instant, Process, RunBody], None]] = []
         self.on_sample: list[Callable[[Instant, Message], None]] = []
@@ -60,6 +67,10 @@ class Watch:
                 self.on_step.append(checker.on_step)
             if kind.on_durable is not Checker.on_durable:
                 self.on_durable.append(checker.on_durable)
+            if kind.on_save is not Checker.on_save:
+                self.on_save.append(checker.on_save)
+            if kind.on_saved is not Checker.on_saved:
+                self.on_saved.append(checker.on_saved)
             if kind.on_reply is not Checker.on_reply:
                 self.on_reply.append(checker.on_reply)
             if kind.on_start is not Checker.on_start:
@@ -70,6 +81,15 @@ class Watch:
                 self.on_boot.append(checker.on_boot)
             if kind.on_crash is not Checker.on_crash:
                 self.on_crash.append(checker.on_crash)
+            if kind.on_trouble is not Checker.on_trouble:
+                self.on_trouble.append(checker.on_trouble)
+
+    def on_every_fact(self, listener: FactListener) -> None:
+        """Tell `listener` every fact, of whatever type, before the checkers that want it."""
+        listeners = self.listeners
+        for fact_type, wanted in listeners.items():
+            listeners[fact_type] = (listener, *wanted)
+        listeners.everything = (listener, *listeners.everything)
 
     def violated(self, property_name: str, now: Instant, node: str, text: str) -> None:
         """Record a violation; past `VIOLATIONS_MAX` the run stops."""

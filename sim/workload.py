@@ -43,7 +43,8 @@ class Workload:
         self._random = world.kernel.random("workload")
         self._rate = rate
         self._handlers = tuple(handlers)
-        self._until = until
+        self.until = until
+        """No task comes at or after this; it may be moved while the workload runs."""
         self._made = 0
         self.counts = Counter()
 
@@ -53,10 +54,12 @@ class Workload:
 
     def _schedule(self, now: Instant) -> None:
         at = now + int(self._random.expovariate(self._rate) * NANOS_PER_S)
-        if at < self._until:
+        if at < self.until:
             self._kernel.push(at, self._arrive)
 
     def _arrive(self, now: Instant, _a: None, _b: None) -> None:
+        if now >= self.until:
+            return
         self._schedule(now)
         running = self._world.running()
         draw = self._random
@@ -67,7 +70,6 @@ class Workload:
             key=f"key-{draw.randrange(KEYS)}" if draw.random() < 0.3 else "",
             idempotency_key=f"job-{self._made}",
             timeout_ms=30_000,
-            submitted_unix_ms=now // 1_000_000,
         )
         if not running:
             self.counts["nobody_up"] += 1

@@ -11,21 +11,27 @@ undoes both at the end. Results do not depend on it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from protocols.config import NodeConfig
 from protocols.core import Core, Instant, InvariantViolation, Message
 from sim.checkers.checker import Checker
-from sim.disk import DiskProfile
-from sim.executor import Body, scripted_body
+from sim.clock import ClockProfile
+from sim.counter import Counter
+from sim.disk import Damaged, DiskProfile
+from sim.executor import NO_HOSTS, Body, Host, scripted_body
 from sim.kernel import Kernel
-from sim.network import Cut, LinkProfile, Network
+from sim.network import LinkProfile, Network, Pairs, Topology
 from sim.process import CoreFactory, Process
 from sim.trace import Trace
+from sim.versions import Versions
+from sim.wal import Damage
 from sim.watch import Watch
 
 GC_THRESHOLDS = (200_000, 20, 50)
+ROWS_CHECKED_PER_SLICE = 500
+"""A node's invariants cost a look at its whole table: in a large mesh nodes are asked less often."""
 
 
 class World:
@@ -38,8 +44,11 @@ class World:
         core_factory: CoreFactory,
         *,
         link: LinkProfile | None = None,
+        topology: Topology | None = None,
         disk: DiskProfile | None = None,
+        clock: ClockProfile | None = None,
         body: Body = scripted_body,
+        hosts: Mapping[str, Host] = NO_HOSTS,
     ) -> None:
         self.kernel = Kernel(seed)
         self.kernel.on_slice = self._look_around
@@ -49,14 +58,20 @@ class World:
         self.network.on_sample = self._sample
         self.disk_profile = disk or DiskProfile()
         self.body = body
+        self.hosts = hosts
         self.core_factory = core_factory
+        self.clock = clock or ClockProfile()
         self.clock_random = self.kernel.random("clock")
+        self.clock_rates = self.kernel.random("clock rates")
+        self.versions = Versions(self)
         self.processes: list[Process] = []
         self.by_id: dict[str, Process] = {}
         for index, config in enumerate(configs):
             process = Process(self, index, config)
             self.processes.append(process)
             self.by_id[config.node_id] = process
+        if topology is not None:
+            self.network.set_topology(topology)
         self.disturbed = False
         """Whether anything has been done to the mesh so far: a cut, a crash or a restart."""
         self.disturbed_at: Instant = 0
@@ -65,12 +80,18 @@ class World:
         """Faults in force now. While there are any, and for a while after, much is excused."""
         self.core: tuple[Process, ...] = tuple(self.processes)
         """The nodes that liveness is asked of: all, or those that a scenario has healed while the rest stay broken."""
+        self.held: Counter = Counter()
+        """By node: how many faults keep it down."""
+        self.paused: Counter = Counter()
+        """By node and life: how many faults have stopped it."""
         self.crashes = 0
         self.restarts = 0
+        self.refused_starts = 0
         self.cuts = 0
         self.stopped = False
         """The run was stopped because too much is broken: time does not go on."""
         self._next_to_check = 0
+        self._rows_to_check = 0
 
     def install(self, checkers: Sequence[Callable[[World], Checker]]) -> None:
         """Watch this run with one of each of `checkers`."""
@@ -78,13 +99,21 @@ class World:
 
     # What can be done to the mesh. Each takes effect now.
 
-    def boot(self, process: Process) -> None:
-        """Start a node that is down: for the first time, or again from what its disk holds."""
-        if process.boots:
-            self.restarts += 1
-            self.disturbed = True
+    def boot(self, process: Process) -> bool:
+        """Start a node that is down: for the first time, or again from what its disk holds.
+
+        False where the disk is damaged: the node refuses to start, as the daemon does, and stays down.
+        """
+        again = process.boots > 0
+        self.disturbed |= again
         self.disturbed_at = self.kernel.now
-        process.boot(self.kernel.now)
+        try:
+            process.boot(self.kernel.now)
+        except Damaged:
+            self.refused_starts += 1
+            return False
+        self.restarts += again
+        return True
 
     def crash(self, process: Process) -> None:
         """Kill a running node: memory and unsaved records are gone."""
@@ -92,16 +121,77 @@ class World:
         self.disturb()
         process.crash(self.kernel.now)
 
-    def cut(self, cut: Cut) -> None:
+    def hold_down(self, process: Process) -> None:
+        """Kill a node, if it runs, and keep it from being started again until `let_up` is called as often as this."""
+        self.held[process.index] += 1
+        if process.up:
+            self.crash(process)
+
+    def let_up(self, process: Process) -> None:
+        """End one `hold_down`; start the node again when it was the last."""
+        self.held[process.index] -= 1
+        self.bring_back(process)
+
+    def bring_back(self, process: Process) -> None:
+        """Try to start a node that is down, unless a fault keeps it down."""
+        if not self.held[process.index] and not process.up:
+            self.boot(process)
+
+    def pause(self, process: Process) -> Callable[[], None]:
+        """Stop a running node (SIGSTOP). What comes back ends this: the last one to be called lets it go on.
+
+        A crash ends all pauses of that life.
+        """
+        life = (process.index, process.boots)
+        self.paused[life] += 1
+        if not process.stopped:
+            self.disturb()
+            process.stop(self.kernel.now)
+
+        def go_on() -> None:
+            self.paused[life] -= 1
+            if not self.paused[life] and process.stopped and process.boots == life[1]:
+                self.disturb()
+                process.go_on(self.kernel.now)
+
+        return go_on
+
+    def wipe(self, process: Process) -> None:
+        """Lose the disk of a node that is down. What it had promised to keep is gone for good."""
+        process.lost_data = True
+        self.disturb()
+        process.disk.wipe()
+
+    def give_up_rotten(self, process: Process) -> None:
+        """Remove what a node cannot read from its disk. What it had promised to keep is gone for good."""
+        process.lost_data = True
+        process.disk.give_up()
+
+    def cut(self, cut: Pairs) -> None:
         """Split the network."""
         self.cuts += 1
         self.disturb()
         self.network.cut(cut)
 
-    def heal(self, cut: Cut) -> None:
+    def heal(self, cut: Pairs) -> None:
         """End one split."""
         self.disturb()
         self.network.heal(self.kernel.now, cut)
+
+    @property
+    def mishaps(self) -> dict[str, int]:
+        """What has befallen disks, processes and versions so far, by name."""
+        damages = [process.disk.damages for process in self.processes]
+        return {
+            "commit_interrupted": sum(sum(each.values()) for each in damages),
+            "torn_write": sum(each[Damage.TORN] for each in damages),
+            "reordered_write": sum(each[Damage.REORDERED] for each in damages),
+            "save_failed": sum(process.disk.failures for process in self.processes),
+            "refused_start": self.refused_starts,
+            "message_across_versions": self.versions.crossed,
+            "record_across_versions": self.versions.records_crossed,
+            "socket_full": self.network.drops["socket_full"],
+        }
 
     def trouble_begins(self, what: str) -> None:
         """A fault has come into force; `what` says which."""
@@ -136,8 +226,12 @@ class World:
         self.kernel.stop()
 
     def _look_around(self, now: Instant) -> None:
-        """Once a slice: ask one node whether its invariants hold."""
+        """Once a slice: ask one node whether its invariants hold, but look at no more than so many rows a slice."""
         self.trace.flush()
+        self._rows_to_check += ROWS_CHECKED_PER_SLICE
+        if self._rows_to_check < len(self.processes):
+            return
+        self._rows_to_check = 0
         process = self.processes[self._next_to_check]
         self._next_to_check = (self._next_to_check + 1) % len(self.processes)
         if process.core is not None:
@@ -159,14 +253,19 @@ class World:
 
 
 @contextmanager
-def quiet_collector() -> Iterator[None]:
-    """Keep the garbage collector from walking again and again over what lives as long as the run."""
+def quiet_collector(*, freeze: bool = True) -> Iterator[None]:
+    """Keep the garbage collector from walking again and again over what lives as long as the run.
+
+    Without `freeze` only its thresholds are raised: to look through everything once costs more than a small run.
+    """
     thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    if freeze:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         yield
     finally:
         gc.set_threshold(*thresholds)
-        gc.unfreeze()
+        if freeze:
+            gc.unfreeze()

@@ -4,14 +4,63 @@ from __future__ import annotations
 
 from typing import TypeAlias, get_args
 
-from sim.faults.crashes import Crash
-from sim.faults.disks import DiskFull
-from sim.faults.fault import Fault
-from sim.faults.partitions import Halves, Isolate, OneWay
+from sim.faults.clocks import ClockDrift, ClockJump
+from sim.faults.crashes import Crash, CrashLoop
+from sim.faults.disks import Corrupt, DiskFull, SlowDisk, SyncFails, Wipe
+from sim.faults.fault import Chance, Fault
+from sim.faults.links import Clog, Duplicating, Lossy, Reordering, Reset, Slow
+from sim.faults.moving import Flapping, IsolateEach
+from sim.faults.partitions import Bridge, Groups, Halves, Isolate, MajoritiesRing, OneWay, RandomCut
+from sim.faults.pauses import Pause, Starve
+from sim.faults.rolling import MassRestart, Restart, RollingRestart
+from sim.faults.upgrade import Rollback, Upgrade
 
-AnyFault: TypeAlias = Halves | Isolate | OneWay | Crash | DiskFull
+Partition: TypeAlias = Halves | Isolate | OneWay | Bridge | MajoritiesRing | RandomCut | Groups | IsolateEach | Flapping
+LinkFault: TypeAlias = Lossy | Slow | Clog | Duplicating | Reordering | Reset
+ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart
+DiskFault: TypeAlias = DiskFull | SlowDisk | SyncFails | Corrupt | Wipe
+ClockFault: TypeAlias = ClockDrift | ClockJump
+VersionFault: TypeAlias = Upgrade | Rollback
+AnyFault: TypeAlias = Partition | LinkFault | ProcessFault | DiskFault | ClockFault | VersionFault
 
 KINDS: dict[str, type[Fault]] = {cls.kind(): cls for cls in get_args(AnyFault)}
 """Every kind of fault by its name."""
 
-__all__ = ["KINDS", "AnyFault", "Crash", "DiskFull", "Fault", "Halves", "Isolate", "OneWay"]
+__all__ = [
+    "KINDS",
+    "AnyFault",
+    "Bridge",
+    "Chance",
+    "ClockDrift",
+    "ClockJump",
+    "Clog",
+    "Corrupt",
+    "Crash",
+    "CrashLoop",
+    "DiskFull",
+    "Duplicating",
+    "Fault",
+    "Flapping",
+    "Groups",
+    "Halves",
+    "Isolate",
+    "IsolateEach",
+    "Lossy",
+    "MajoritiesRing",
+    "MassRestart",
+    "OneWay",
+    "Partition",
+    "Pause",
+    "RandomCut",
+    "Reordering",
+    "Reset",
+    "Restart",
+    "Rollback",
+    "RollingRestart",
+    "Slow",
+    "SlowDisk",
+    "Starve",
+    "SyncFails",
+    "Upgrade",
+    "Wipe",
+]

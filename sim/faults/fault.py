@@ -4,15 +4,18 @@ A fault is data (it comes from TOML, from the command line, or from a draw) with
 (`check`), say what it is in words (`describe`), strike (`begin`), and hand back how to end it. `Timeline` calls them in
 virtual time. Everything a fault draws (whom it hits, how hard) comes from its own stream, `faults/{salt}`: adding or
 dropping one fault does not move the draws of the others, which is what makes shrinking possible.
+
+For a random mix (`sim/faults/mix.py`) a kind says on its class how it takes part: `mixed`, `drawn` and `nodes_down`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from protocols.core import NANOS_PER_S, Instant
 from sim.errors import ScenarioError, nearest
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
 
 Undo: TypeAlias = Callable[[Instant], None]
 """Ends a fault. Called once, in its own time or when the faults phase is over."""
+
+
+class Chance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a kind of fault strikes in a random mix, for how long, and how many nodes (drawn between the two)."""
+
+    per_minute: float = 1.0
+    """Mean number of strikes in a virtual minute; they come as a Poisson process."""
+    lasts_s_min: float = 1.0
+    lasts_s_max: float = 8.0
+    count_min: int = 1
+    count_max: int = 1
 
 
 class Salted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +50,16 @@ class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
 
     start_s: float
     end_s: float | None = None
+
+    mixed: ClassVar[Chance | None] = None
+    """What a random mix of every kind does with this one; None: it leaves it out, for a mesh may not survive it."""
+    places: ClassVar[tuple[str, ...]] = ()
+    """The fields that hold names of nodes, where the name of a zone stands for all of its nodes."""
+
+    @classmethod
+    def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
+        """One strike of a random mix. A kind that takes other options than its defaults draws them here."""
+        return cls(start_s, end_s)
 
     @classmethod
     def kind(cls) -> str:
@@ -53,8 +77,26 @@ class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
         """One phrase for people, with its times."""
         raise NotImplementedError
 
+    def nodes_down(self, nodes: int) -> int:
+        """How many of `nodes` nodes it keeps down or stopped at the same time, at most."""
+        return 0
+
+    def in_zones(self, zones: Mapping[str, tuple[str, ...]]) -> Self:
+        """The same fault, with the nodes of a zone wherever it names the zone."""
+        changed: dict[str, tuple[str, ...]] = {}
+        for field in self.places:
+            names: tuple[str, ...] = getattr(self, field)
+            if any(name in zones for name in names):
+                members = [node for name in names for node in zones.get(name, (name,))]
+                changed[field] = tuple(dict.fromkeys(members))
+        return replace(self, **changed) if changed else self
+
     def check(self, names: tuple[str, ...], seconds: float) -> None:
         """Raise `ScenarioError` where it cannot happen in a run of nodes `names` that lasts `seconds`."""
+        for field in self.places:
+            for name in getattr(self, field):
+                if name not in names:
+                    raise ScenarioError(f"{self.describe()}: there is no node {name!r}. {nearest(name, names)}")
         end_s = self.start_s if self.end_s is None else self.end_s
         if self.start_s < 0:
             raise ScenarioError(f"{self.describe()}: it begins before the run does. Virtual time starts at 0 s.")
@@ -79,15 +121,18 @@ class NodeFault(Fault, frozen=True, forbid_unknown_fields=True):
     count: int = 1
     nodes: tuple[str, ...] = ()
 
+    places: ClassVar[tuple[str, ...]] = ("nodes",)
+
+    @classmethod
+    def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
+        return cls(start_s, end_s, count)
+
     @property
     def whom(self) -> str:
         """`n0, n3`, or `2 node(s)`."""
         return ", ".join(self.nodes) if self.nodes else f"{self.count} node(s)"
 
     def check(self, names: tuple[str, ...], seconds: float) -> None:
-        for name in self.nodes:
-            if name not in names:
-                raise ScenarioError(f"{self.describe()}: there is no node {name!r}. {nearest(name, names)}")
         if not self.nodes and not 1 <= self.count <= len(names):
             raise ScenarioError(f"{self.describe()}: the count must be 1 to {len(names)}, the number of nodes.")
         super().check(names, seconds)
@@ -100,16 +145,25 @@ class Stage:
         self.world = world
         self.random: random.Random = world.kernel.random(f"faults/{salt}")
         self.over = False
+        self.drawn: tuple[str, ...] = ()
+        """The names of those that were drawn to be hit."""
+        self.on_finish: Callable[[Instant], None] = _nobody_waits
 
     def victims(self, fault: NodeFault, among: list[Process]) -> list[Process]:
         """Whom `fault` hits, of `among`: those it names that are among them, or as many as it wants, drawn."""
         if fault.nodes:
             return [process for process in among if process.name in fault.nodes]
-        return self.random.sample(among, min(fault.count, len(among)))
+        drawn = self.random.sample(among, min(fault.count, len(among)))
+        self.drawn = tuple(process.name for process in drawn)
+        return drawn
 
     def after(self, delay: Instant, function: Callable[[Instant], None]) -> None:
         """Have `function(now)` called `delay` ns from now, unless the fault is over by then."""
         self.world.kernel.push(self.world.kernel.now + delay, self._later, function)
+
+    def finish(self) -> None:
+        """Be over before its time: all that the fault wanted has happened."""
+        self.on_finish(self.world.kernel.now)
 
     def _later(self, now: Instant, function: Callable[[Instant], None], _: None) -> None:
         if not self.over:
@@ -119,3 +173,7 @@ class Stage:
 def nanos(seconds: float) -> Instant:
     """Virtual seconds as virtual nanoseconds."""
     return round(seconds * NANOS_PER_S)
+
+
+def _nobody_waits(now: Instant) -> None:
+    return None

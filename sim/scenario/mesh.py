@@ -23,6 +23,7 @@ def address_for(index: int) -> str:
 
 def configs_for(scenario: Scenario) -> list[NodeConfig]:
     """What the nodes of a scenario are told; all name the first few as seeds."""
+    zone = {name: place for place, members in scenario.zone_nodes.items() for name in members}
     seeds = tuple(address_for(index) for index in range(min(SEEDS, scenario.nodes)))
     return [
         NodeConfig(
@@ -32,6 +33,7 @@ def configs_for(scenario: Scenario) -> list[NodeConfig]:
             address=address_for(index),
             seeds=seeds,
             handlers=scenario.handlers,
+            zone=zone.get(name, ""),
         )
         for index, name in enumerate(scenario.names)
     ]

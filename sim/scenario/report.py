@@ -36,6 +36,8 @@ class Report(Struct, frozen=True):
     """The scenario as it was run: every option that was drawn from the seed is in it."""
     sometimes: dict[str, bool]
     """Interesting states that the scenario named: whether this run reached them."""
+    struck: dict[int, str] = {}
+    """Every fault that struck, by salt, in words, with the names of those whom it hit, in the order of striking."""
 
     @property
     def held(self) -> bool:

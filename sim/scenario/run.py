@@ -11,20 +11,28 @@ bounds; what is missing then is a violation.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
+from protocols.config import HandlerSpec
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Instant
 from protocols.node import Node
 from sim.checkers import BY_NAME, DEFAULT, Agreement, Checker, OneResult
 from sim.converged import complete_tables
 from sim.counter import Counter
+from sim.executor import NO_HOSTS, Host
 from sim.faults.fault import nanos
+from sim.faults.rest import break_the_rest, heal_the_core
 from sim.faults.timeline import Timeline
+from sim.marks import MARKS, Mark
 from sim.process import CoreFactory, Process
-from sim.scenario.expand import expand
+from sim.scenario.expand import expand, kinds_enabled
+from sim.scenario.fenced import fenced
 from sim.scenario.mesh import configs_for
 from sim.scenario.model import Scenario
 from sim.scenario.report import Report
+from sim.scenario.zones import topology_of
 from sim.workload import Workload
 from sim.world import World, quiet_collector
 
@@ -32,6 +40,8 @@ BOOT_SPREAD = 20 * NANOS_PER_MS
 """A converged start boots all nodes within this time; two of the longest commits later all know each other."""
 JOIN_SPACING = 50 * NANOS_PER_MS
 JOIN_SPREAD_MAX = 10 * NANOS_PER_S
+LARGE = 200
+"""A mesh of so many nodes is worth freezing what the collector would walk over."""
 FINAL_CHECKS_MAX = 128
 """Cores asked for their invariants at the end, besides those asked all along: in a large mesh, an even sample."""
 
@@ -49,20 +59,35 @@ class Run:
         scenario: Scenario,
         checkers: Sequence[type[Checker]] | None = None,
         core_factory: CoreFactory = Node,
+        hosts: Mapping[str, Host] = NO_HOSTS,
     ) -> None:
+        """`hosts` are handlers that every node offers beside the scenario's own, or in their place."""
         scenario.validate()
+        kinds = kinds_enabled(scenario)
         scenario = expand(scenario)
         self.scenario = scenario
         """As it is run: with everything that is drawn from the seed."""
-        configs = configs_for(scenario)
-        self.world = World(scenario.seed, configs, core_factory, link=scenario.link, disk=scenario.disk)
+        scripted = tuple(handler for handler in scenario.handlers if handler.name not in hosts)
+        offered = (*scripted, *(HandlerSpec(name, host.concurrency) for name, host in hosts.items()))
+        configs = [replace(config, handlers=offered) for config in configs_for(scenario)]
+        self.world = World(
+            scenario.seed,
+            configs,
+            core_factory,
+            link=scenario.link,
+            topology=topology_of(scenario),
+            disk=scenario.disk,
+            clock=scenario.clock,
+            hosts=hosts,
+        )
         self.world.install(checkers_of(scenario) if checkers is None else checkers)
+        self.world.install([MARKS[name] for name in scenario.sometimes])
         converged_at = BOOT_SPREAD + 2 * nanos(scenario.disk.commit_ms_max / 1000) + NANOS_PER_MS
         self.begin = converged_at if scenario.start == "converged" else 0
         """When faults and tasks may begin; what is set for earlier happens then."""
         self.end = max(nanos(scenario.seconds), self.begin)
-        self.timeline = Timeline(self.world, scenario.faults, self.begin)
-        names = [handler.name for handler in scenario.handlers]
+        self.timeline = Timeline(self.world, scenario.faults, self.begin, kinds)
+        names = [handler.name for handler in scripted]
         self.workload = Workload(self.world, scenario.tasks_per_s, names, self.end)
         self._boot = self.world.kernel.random("boot")
 
@@ -101,20 +126,31 @@ class Run:
                 break
         world.run(self.end)
 
+    def goes_on_until(self, end: Instant) -> None:
+        """Let the faults phase, and the workload with it, end at `end`, or now if that is later."""
+        self.end = self.workload.until = max(end, self.world.kernel.now)
+
     def heal(self) -> None:
-        """Begin the second phase: end every fault that is still in force."""
-        self.timeline.end_all(self.world.kernel.now)
+        """Begin the second phase: end every fault that is still in force, but where the rest is to stay broken."""
+        now = self.world.kernel.now
+        liveness = self.scenario.liveness
+        self.timeline.end_all(now)
+        if liveness.rest == "broken" and not self.world.stopped:
+            heal_the_core(self.world, liveness.core)
+            self.timeline.fired |= break_the_rest(now, now / NANOS_PER_S, self.world, liveness.broken)
 
     def settle(self) -> None:
-        """Go on until every checker has what it waits for, or its bound has passed."""
+        """Go on until every checker has what it waits for, or its bound, or the scenario's own, has passed."""
         world = self.world
         waiting = list(world.watch.checkers)
+        bound_s = self.scenario.liveness.bound_s
+        end = world.kernel.now + nanos(bound_s)
         while waiting and not world.stopped:
             now = world.kernel.now
             still: list[Checker] = []
             for checker in waiting:
                 missing = checker.waits_for(now)
-                if missing and now < checker.deadline():
+                if missing and now < (end if bound_s else checker.deadline()):
                     still.append(checker)
                 elif missing:
                     since = (now - world.disturbed_at) / NANOS_PER_S
@@ -148,13 +184,10 @@ class Run:
         agreement = self._agreement()
         agreed_after_s = None
         if agreement is not None and agreement.agreed_at is not None:
-            agreed_after_s = (agreement.agreed_at - world.disturbed_at) / NANOS_PER_S
+            agreed_after_s = (agreement.agreed_at - agreement.asked_since()) / NANOS_PER_S
         mishaps = {
-            "loss": network.drops["loss"],
-            "duplicate": network.duplicated,
-            "reorder": network.reordered,
-            "stream_reset": network.resets,
-            "restart": world.restarts,
+            "restarted": world.restarts,
+            **world.mishaps,
         }
         return Report(
             seed=self.scenario.seed,
@@ -167,24 +200,22 @@ class Run:
             times_real_time=round(virtual_seconds / wall_seconds, 1) if wall_seconds else 0.0,
             messages=_by_name(network.sent),
             drops=_by_name(network.drops),
-            faults=self.timeline.fired | {kind: count for kind, count in mishaps.items() if count},
+            faults=self.timeline.fired | network.mishaps | {kind: count for kind, count in mishaps.items() if count},
             facts=_by_name(world.watch.facts),
             tasks=self._task_figures(),
             agreed_after_s=agreed_after_s,
             violations=tuple(world.watch.violations),
             expanded=self.scenario,
-            sometimes={},
+            struck=dict(self.timeline.struck),
+            sometimes={mark.name: mark.reached for mark in world.watch.checkers if isinstance(mark, Mark)},
         )
 
     def _task_figures(self) -> dict[str, int]:
         figures = _by_name(self.workload.counts)
         for checker in self.world.watch.checkers:
             if isinstance(checker, OneResult) and checker.tasks:
-                figures["started"] = len(checker.starts)
-                for tracked in checker.tasks.values():
-                    if tracked.accepted and tracked.progress is not None:
-                        state = f"now {tracked.progress.state.name.lower()}"
-                        figures[state] = figures.get(state, 0) + 1
+                figures["started"] = checker.started
+                figures |= {f"now {state.name.lower()}": count for state, count in checker.states().items()}
         return figures
 
 
@@ -192,17 +223,25 @@ def run(
     scenario: Scenario,
     checkers: Sequence[type[Checker]] | None = None,
     core_factory: CoreFactory = Node,
+    watch: Callable[[World], None] | None = None,
 ) -> Report:
-    """Run `scenario` to its end. Raises `ScenarioError` for one that cannot be run."""
+    """Run `scenario` to its end; `watch` is shown the world before anything happens in it.
+
+    Raises `ScenarioError` for one that cannot be run.
+    """
     begun = time.perf_counter()
     one = Run(scenario, checkers, core_factory)
-    one.start()
-    with quiet_collector():
+    if watch is not None:
+        watch(one.world)
+    with fenced(one.world):
+        one.start()
+    with quiet_collector(freeze=scenario.nodes >= LARGE):
         ready = time.perf_counter()
-        one.faults_phase()
-        one.heal()
-        one.settle()
-        one.finish()
+        with fenced(one.world):
+            one.faults_phase()
+            one.heal()
+            one.settle()
+            one.finish()
         done = time.perf_counter()
     return one.report(done - ready, ready - begun)
 

@@ -70,11 +70,21 @@ class Number(Stored, frozen=True, tag="test_number"):
     number: int
 
 
+class Word(Stored, frozen=True, tag="test_word"):
+    """A record of any length."""
+
+    text: str
+
+
 class Write(Command, frozen=True, tag="test_write"):
     """Save `number`, then answer, and promise it to `to`."""
 
     number: int
     to: Endpoint | None = None
+
+
+class Barrier(Command, frozen=True, tag="test_barrier"):
+    """Answer once all that was saved before is durable."""
 
 
 class Say(Command, frozen=True, tag="test_say"):
@@ -174,6 +184,9 @@ class Core:
             pledge = () if command.to is None else (Pledge(command.to, Kept(command.number)),)
             records = (Put("number", Number(command.number)),)
             effects.append(Save(self._seq, records, (Reply(request.id, Done()), *pledge)))
+        elif type(command) is Barrier:
+            self._seq += 1
+            effects.append(Save(self._seq, (), (Reply(request.id, Done()),)))
         elif type(command) is Say:
             for number in range(command.first, command.first + command.count):
                 effects.append(Send(command.to, Line(number) if command.stream else Pong(number)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from protocols.config import NodeConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Command, Endpoint, Fact, Instant, Outcome
 from sim.checkers.checker import Checker
+from sim.clock import ClockProfile
 from sim.disk import DiskProfile
 from sim.executor import Body, scripted_body
 from sim.network import Cut, LinkProfile
@@ -61,6 +62,7 @@ class Small:
         seed: int = 0,
         link: LinkProfile | None = None,
         disk: DiskProfile | None = None,
+        clock: ClockProfile | None = None,
         body: Body = scripted_body,
         pinging: bool = False,
     ) -> None:
@@ -74,7 +76,7 @@ class Small:
             )
             for index in range(count)
         ]
-        self.world = World(seed, configs, Core, link=link, disk=disk, body=body)
+        self.world = World(seed, configs, Core, link=link, disk=disk, clock=clock, body=body)
         self.ears = Ears(self.world)
         self.world.watch.install([self.ears])
         self.outcomes = Outcomes()

@@ -1,4 +1,7 @@
-"""Same scenario, same hash: in any process, under any PYTHONHASHSEED. And a set that is iterated is found out."""
+"""Same scenario, same hash: in any process, under any PYTHONHASHSEED, on any number of jobs, behind the strict fence.
+
+And what depends on the process is found out by running the seed again in another one.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from protocols.core import Effect, Event, Instant, InvariantViolation, Send, Step
 from protocols.node import Node
+from scripts.rerun_seeds import main as rerun_seeds
+from scripts.rerun_seeds import sample
 from sim.checkers import DEFAULT, Agreement
-from sim.faults import Crash, Halves
+from sim.faults import KINDS, Crash, Halves
 from sim.network import LinkProfile
 from sim.scenario import Scenario, run
+from sim.sweep.rerun import Difference, RerunFailed, rerun
 
 SCENARIO = Scenario(
     nodes=6,
@@ -103,3 +110,80 @@ def test_iterating_a_set_is_found_out() -> None:
     assert len(planted) == 3
     clean = {fresh(["-c", ITERATES_A_SET, "clean"], hash_seed) for hash_seed in (1, 2)}
     assert len(clean) == 1
+
+
+# Seeds run again in fresh processes.
+
+SMALL = Scenario(nodes=4, seconds=8, start="join", tasks_per_s=2)
+
+
+class FollowsASet(Node):
+    """Says what it has to say in the order of a set of strings."""
+
+    def step(self, now: Instant, event: Event) -> Step:
+        effects, wake_at = super().step(now, event)
+        order = list({effect.to.address for effect in effects if isinstance(effect, Send)})
+        sends = sorted(
+            (effect for effect in effects if isinstance(effect, Send)), key=lambda send: order.index(send.to.address)
+        )
+        said = iter(sends)
+        reordered: list[Effect] = [next(said) if isinstance(effect, Send) else effect for effect in effects]
+        return Step(reordered, wake_at)
+
+
+class TellsOfASet(Node):
+    """Behaves the same, but names its peers in the order of a set when it is asked at the end."""
+
+    def check(self) -> None:
+        raise InvariantViolation(f"peers: {set('abcdefghij')}")
+
+
+class Dies(Node):
+    """Takes its process along."""
+
+    def step(self, now: Instant, event: Event) -> Step:
+        os._exit(7)
+
+
+def differences(core_factory: type[Node], *seeds: int) -> list[Difference]:
+    return list(rerun({"small": SMALL}, seeds, core_factory))
+
+
+def test_seeds_are_the_same_runs_in_fresh_processes() -> None:
+    assert differences(Node, 0, 1, 2) == []
+
+
+def test_a_set_that_is_followed_is_caught_and_the_first_difference_is_told() -> None:
+    (found,) = differences(FollowsASet, 0)
+    text = str(found)
+    assert "small, seed 0: not the same run in another process" in text
+    assert "trace_hash in this process" in text
+    assert "PYTHONHASHSEED=1:" in text
+    assert "PYTHONHASHSEED=2:" in text
+    assert sum(line.startswith(">") for line in found.lines) == 2
+
+
+def test_a_report_that_differs_is_caught_where_the_trace_does_not() -> None:
+    (found,) = differences(TellsOfASet, 0)
+    assert found.lines[0].startswith("violations[0].text in this process: peers: {")
+    assert not any("trace_hash in" in line for line in found.lines)
+
+
+def test_a_fresh_process_that_dies_is_told_of() -> None:
+    with pytest.raises(RerunFailed, match="PYTHONHASHSEED=1, two workers ended with status 7"):
+        differences(Dies, 0)
+
+
+def test_the_sample_has_every_kind_of_fault_and_every_example() -> None:
+    scenarios = sample()
+    assert {fault.kind() for scenario in scenarios.values() for fault in scenario.faults} == set(KINDS)
+    assert {scenario.start for scenario in scenarios.values()} == {"converged", "join"}
+    assert any(name.endswith(".toml") for name in scenarios)
+    for scenario in scenarios.values():
+        scenario.validate()
+
+
+@pytest.mark.parametrize("arguments", [["x"], ["-1"], ["0", "0"], ["0", "1", "2"], ["0", "1001"]])
+def test_a_rerun_refuses_what_it_cannot_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert rerun_seeds(arguments) == 2
+    assert "Usage: scripts/rerun [FIRST [COUNT]]" in capsys.readouterr().err

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocols.core import Delete, Instant, Put, Record, Save
-from sim.disk import Disk, DiskProfile
+from sim.disk import BATCH_RECORDS_MAX, CANNOT_SYNC, Damaged, Disk, DiskProfile
 from sim.kernel import Kernel
+from sim.wal import Damage
 from tests.sim.pingpong import Number
 
 
@@ -28,8 +33,11 @@ class Owner:
             self.disk.save(now, again)
 
     def save_failed(self, now: Instant, save: Save, why: str) -> None:
-        assert why == "full"
+        assert why in ("full", CANNOT_SYNC)
         self.failed_seqs.append(save.seq)
+
+    def violated(self, now: Instant, property_name: str, text: str) -> None:
+        raise AssertionError(f"{property_name}: {text}")
 
 
 def make(seed: int = 0) -> tuple[Kernel, Owner, Disk]:
@@ -97,7 +105,7 @@ def test_a_barrier_waits_for_the_disk_like_any_save() -> None:
     assert owner.saved_seqs == [1]
 
 
-def test_a_crash_drops_the_queue_and_lets_a_coin_decide_on_the_commit_under_way() -> None:
+def test_a_crash_drops_the_queue_and_lets_chance_decide_on_the_commit_under_way() -> None:
     outcomes: list[dict[str, int]] = []
     for seed in range(40):
         kernel, owner, disk = make(seed)
@@ -153,3 +161,208 @@ def test_on_durable_hears_of_records_before_the_owner_does(full: bool) -> None:
     disk.save(0, put(1))
     kernel.run(10_000_000)
     assert heard == ([] if full else [put(1).records])
+
+
+def test_a_commit_holds_no_more_records_than_the_drivers() -> None:
+    kernel, owner, disk = make()
+    disk.save(0, put(1))
+    many = tuple(Put(f"k{n}", Number(n)) for n in range(BATCH_RECORDS_MAX))
+    disk.save(0, Save(2, many))
+    disk.save(0, put(3))
+    kernel.run(10_000_000)
+    assert owner.saved_seqs == [1, 2, 3]
+    assert disk.commits == 3
+
+
+def test_a_crash_leaves_every_kind_of_damage_behind_and_counts_it() -> None:
+    counted = dict.fromkeys(Damage, 0)
+    for seed in range(60):
+        kernel, _, disk = make(seed)
+        disk.save(0, Save(1, (Put("a", Number(1)), Put("b", Number(2)), Put("c", Number(3)))))
+        disk.crash(500_000)
+        kernel.run(10_000_000)
+        [damage] = [damage for damage, times in disk.damages.items() if times]
+        counted[damage] += 1
+        whole = {"a": 1, "b": 2, "c": 3}
+        assert loaded(disk) in ({}, whole)  # a torn sector may have lost nothing but the padding behind an entry
+        if damage in (Damage.ALL_WRITTEN, Damage.NOTHING_WRITTEN):
+            assert loaded(disk) == (whole if damage is Damage.ALL_WRITTEN else {})
+    assert all(counted.values())
+
+
+def test_a_full_disk_has_taken_nothing_of_a_commit_that_a_crash_interrupts() -> None:
+    for seed in range(30):
+        _, _, disk = make(seed)
+        disk.fail("full")
+        disk.save(0, put(1))
+        disk.crash(500_000)
+        assert loaded(disk) == {}
+    assert not any(disk.damages.values())
+
+
+def test_a_sync_fails_once_and_then_the_disk_is_well() -> None:
+    kernel, owner, disk = make()
+    disk.fail_syncs(1)
+    disk.save(0, put(1, "lost"))
+    disk.save(0, put(2, "behind it"))
+    kernel.run(10_000_000)
+    disk.save(10_000_000, put(3, "kept"))
+    kernel.run(20_000_000)
+    assert (owner.failed_seqs, owner.saved_seqs) == ([1, 2], [3])
+    assert loaded(disk) == {"kept": 3}
+
+
+def test_a_stall_holds_up_the_commit_under_way_and_the_next() -> None:
+    kernel, owner, disk = make()
+    disk.save(0, put(1))
+    disk.stall(50_000_000)
+    disk.save(0, put(2))
+    kernel.run(49_999_999)
+    assert owner.saved_seqs == []
+    kernel.run(60_000_000)
+    assert owner.saved_seqs == [1, 2]
+    assert owner.times[0] == 50_000_000
+
+
+def test_while_its_node_is_stopped_a_commit_ends_unnoticed_and_none_begins() -> None:
+    kernel, owner, disk = make()
+    disk.save(0, put(1))
+    disk.stop()
+    disk.save(0, put(2))
+    kernel.run(30_000_000)
+    assert owner.saved_seqs == []
+    disk.go_on(30_000_000)
+    assert owner.saved_seqs == [1]
+    kernel.run(40_000_000)
+    assert owner.saved_seqs == [1, 2]
+
+
+def test_a_flipped_bit_is_found_when_the_records_are_read_wherever_it_is() -> None:
+    kernel, _, disk = make()
+    disk.save(0, put(7))
+    kernel.run(10_000_000)
+    for bit in range(200):
+        disk.rot("k", bit)
+        with pytest.raises(Damaged, match="'k' cannot be read"):
+            disk.load()
+        disk.restore()
+        assert loaded(disk) == {"k": 7}
+
+
+def test_a_rotten_row_that_is_written_again_is_well_and_one_that_is_given_up_is_gone() -> None:
+    kernel, _, disk = make()
+    disk.save(0, put(1))
+    kernel.run(10_000_000)
+    disk.rot("k", 5)
+    disk.save(10_000_000, put(2))
+    kernel.run(20_000_000)
+    assert loaded(disk) == {"k": 2}
+    disk.rot("k", 5)
+    disk.give_up()
+    assert loaded(disk) == {}
+
+
+# Whatever happens to a disk, it keeps its word.
+
+Op: TypeAlias = tuple[str, int]
+OPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["save", "save", "save", "pass", "crash", "full", "mend", "sync", "stall", "stop", "go on", "slow"]
+        ),
+        st.integers(0, 3_000_000),
+    ),
+    max_size=60,
+)
+
+
+class Judge(Owner):
+    """Knows what must be on the disk: what was acknowledged, and perhaps the commit under way, whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable: dict[str, int] = {}
+        self.pending: list[Save] = []
+        self.in_commit = 0
+        """How many of the pending saves the commit under way holds."""
+
+    def saved(self, now: Instant, save: Save) -> None:
+        self._answered(save)
+        apply(self.durable, [save])
+
+    def save_failed(self, now: Instant, save: Save, why: str) -> None:
+        self._answered(save)
+
+    def _answered(self, save: Save) -> None:
+        assert self.pending.pop(0) is save
+        self.in_commit = max(0, self.in_commit - 1)
+
+    def commit_begins(self, now: Instant, end: Instant) -> None:
+        self.in_commit = len(self.pending)
+
+    def crashed(self, found: dict[str, int]) -> None:
+        lucky = dict(self.durable)
+        apply(lucky, self.pending[: self.in_commit])
+        assert found in (self.durable, lucky)
+        self.durable, self.pending, self.in_commit = found, [], 0
+
+
+def apply(state: dict[str, int], saves: list[Save]) -> None:
+    for save in saves:
+        for record in save.records:
+            if isinstance(record, Put):
+                assert isinstance(record.value, Number)
+                state[record.key] = record.value.number
+            else:
+                state.pop(record.key, None)
+
+
+def some_save(seq: int, draw: int) -> Save:
+    keys = ["a", "b", "c", "d"][: 1 + draw % 4]
+    records = tuple(Delete(key) if (draw >> at) % 5 == 0 else Put(key, Number(seq)) for at, key in enumerate(keys))
+    return Save(seq, records if draw % 11 else ())
+
+
+@settings(max_examples=300, deadline=None)
+@given(OPS, st.integers(0, 1000))
+def test_whatever_happens_what_was_acknowledged_stays_and_a_commit_is_whole_or_not_there(
+    ops: list[Op], seed: int
+) -> None:
+    kernel = Kernel(seed)
+    judge = Judge()
+    disk = Disk(kernel, judge, DiskProfile(commit_ms_min=0.1, commit_ms_max=2.0))
+    disk.on_commit.append(judge.commit_begins)
+    stopped = full = 0
+    for seq, (op, draw) in enumerate(ops, start=1):
+        kernel.run(kernel.now + draw // 3)
+        now = kernel.now
+        if op == "save" and not stopped:
+            save = some_save(seq, draw)
+            judge.pending.append(save)
+            disk.save(now, save)
+        elif op == "crash":
+            disk.crash(now)
+            stopped = 0
+            judge.crashed(loaded(disk))
+        elif op == "full":
+            disk.fail("full")
+            full += 1
+        elif op == "mend" and full:
+            disk.mend()
+            full -= 1
+        elif op == "sync":
+            disk.fail_syncs(1 + draw % 2)
+        elif op == "stall":
+            disk.stall(now + draw)
+        elif op == "stop" and not stopped:
+            disk.stop()
+            stopped = 1
+        elif op == "go on" and stopped:
+            stopped = 0
+            disk.go_on(now)
+        elif op == "slow":
+            disk.slowdown = 1 + draw % 4
+    kernel.run(kernel.now + 10_000_000)
+    if not stopped:
+        assert judge.pending == []
+    assert judge.durable == loaded(disk)

@@ -171,7 +171,7 @@ def test_order_survives_cuts_that_come_and_go_while_messages_are_under_way(seed:
         small.run(0.02)
     small.run(10)
     assert small.ears.numbers(1) == list(range(sent))
-    assert small.world.network.streams_active == 0
+    assert len(small.world.network.streams) == 0
 
 
 def test_a_cut_past_the_bound_resets_the_stream_and_a_later_message_gets_through() -> None:

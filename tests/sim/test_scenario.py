@@ -1,0 +1,45 @@
+"""Scenarios as data: what cannot be run says why, and what can survives being written down."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+
+from sim.errors import ScenarioError
+from sim.faults import Crash, DiskFull, Halves, Isolate, OneWay
+from sim.network import LinkProfile
+from sim.scenario import Scenario
+
+
+@pytest.mark.parametrize(
+    ("scenario", "says"),
+    [
+        (Scenario(nodes=0), "0 nodes"),
+        (Scenario(nodes=10**6), "1 to 20000"),
+        (Scenario(seconds=0), "more than 0"),
+        (Scenario(seconds=float("nan")), "more than 0"),
+        (Scenario(start="joined"), "Did you mean 'join'?"),  # type: ignore[arg-type]  # what a person may type
+        (Scenario(link=LinkProfile(loss=5)), "For 5 % write 0.05"),
+        (Scenario(link=LinkProfile(latency_ms_min=3.0)), "latency"),
+        (Scenario(tasks_per_s=-1), "0 to 100000"),
+        (Scenario(tasks_per_s=float("inf")), "0 to 100000"),
+        (Scenario(tasks_per_s=1, handlers=()), "at least one handler"),
+        (Scenario(faults=(Halves(30, 20),)), "Did you mean 20-30?"),
+        (Scenario(seconds=40, faults=(Halves(30, 60),)), "the run lasts 40 s"),
+        (Scenario(nodes=1, faults=(Halves(30, 60),)), "at least 2 nodes"),
+        (Scenario(faults=(Isolate(1, 2, 9),)), "1 to 5"),
+        (Scenario(faults=(Crash(1, 2, 0),)), "1 to 5"),
+        (Scenario(faults=(Crash(1, 2, nodes=("n9",)),)), "no node 'n9'"),
+        (Scenario(hold=("agrement",)), "Did you mean 'agreement'?"),
+    ],
+)
+def test_scenarios_that_cannot_be_run_say_why(scenario: Scenario, says: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(says)):
+        scenario.validate()
+
+
+def test_a_scenario_survives_json() -> None:
+    scenario = Scenario(faults=(Halves(1, 2), Crash(3, None, 2), OneWay(4, 5), DiskFull(6, 7)), tasks_per_s=2.0)
+    assert msgspec.json.decode(msgspec.json.encode(scenario), type=Scenario) == scenario
