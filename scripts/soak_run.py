@@ -20,7 +20,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from sim.cli.outputs import FAILURES
 from sim.disk import DiskProfile
+from sim.errors import ScenarioError
 from sim.failure.render import render
 from sim.failure.report import investigate
 from sim.faults.mix import Mix, Swarm, strikes
@@ -34,7 +36,6 @@ from tests.sim.planted.mutant import Mutant, false_alarms, prove
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples" / "scenarios"
-FAILURES = Path("meshsim-failures")
 EXAMPLE_EVERY = 4
 MINUTES_MAX = 7 * 24 * 60
 BASE_MAX = 1 << 48
@@ -126,7 +127,8 @@ class Soak:
             if (len(set(trace_hashes(name, (1, 2)))) == 1) != (name == "none"):
                 print(f"NOT PROVEN  {name}: trace hashes under two PYTHONHASHSEEDs", flush=True)
                 return False
-        print(f"all {len(EVERY) + len(BUGS) - 1} planted bugs are caught, and nothing without them", flush=True)
+        proven = self._proven + sum(name != "none" for name in BUGS)
+        print(f"all {proven} planted bugs are caught, and nothing without them", flush=True)
         return True
 
     def _sweep(self) -> bool:
@@ -196,7 +198,11 @@ def main() -> int:
     options = parser.parse_args()
     base = options.base or random.SystemRandom().randrange(1, BASE_MAX)
     try:
+        examples()  # one that cannot be read is found before anything is run
         return Soak(base, options.minutes).run()
+    except ScenarioError as error:
+        print(f"scripts/soak: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

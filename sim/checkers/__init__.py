@@ -4,36 +4,63 @@ from __future__ import annotations
 
 from sim.checkers.agreement import Agreement
 from sim.checkers.checker import Checker, Violation
+from sim.checkers.completeness import Completeness
+from sim.checkers.durable_stays import DurableStays
+from sim.checkers.fits_a_packet import FitsAPacket
 from sim.checkers.incarnations_grow import IncarnationsGrow
+from sim.checkers.merge_is_a_join import MergeIsAJoin
 from sim.checkers.no_false_death import NoFalseDeath
+from sim.checkers.no_resurrection import NoResurrection
+from sim.checkers.nobody_sees_itself_dead import NobodySeesItselfDead
+from sim.checkers.one_profile import OneProfile
 from sim.checkers.one_reply import OneReply
 from sim.checkers.one_result import OneResult
 from sim.checkers.ring_owners import RingOwners
+from sim.checkers.saves_are_fifo import SavesAreFifo
 from sim.checkers.survives_the_wire import SurvivesTheWire
+from sim.checkers.traffic_is_flat import TrafficIsFlat
 
 DEFAULT: tuple[type[Checker], ...] = (
     IncarnationsGrow,
+    NoResurrection,
+    OneProfile,
+    NobodySeesItselfDead,
+    MergeIsAJoin,
     NoFalseDeath,
+    Completeness,
     Agreement,
+    TrafficIsFlat,
+    FitsAPacket,
+    SurvivesTheWire,
+    RingOwners,
     OneResult,
     OneReply,
-    RingOwners,
-    SurvivesTheWire,
+    DurableStays,
+    SavesAreFifo,
 )
 
 BY_NAME: dict[str, type[Checker]] = {checker.name: checker for checker in DEFAULT}
-"""Every checker that a scenario may name."""
+"""Every checker that a scenario may name. The first line of its docstring says in one sentence what it holds."""
 
 __all__ = [
     "BY_NAME",
     "DEFAULT",
     "Agreement",
     "Checker",
+    "Completeness",
+    "DurableStays",
+    "FitsAPacket",
     "IncarnationsGrow",
+    "MergeIsAJoin",
     "NoFalseDeath",
+    "NoResurrection",
+    "NobodySeesItselfDead",
+    "OneProfile",
     "OneReply",
     "OneResult",
     "RingOwners",
+    "SavesAreFifo",
     "SurvivesTheWire",
+    "TrafficIsFlat",
     "Violation",
 ]

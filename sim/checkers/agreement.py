@@ -6,7 +6,7 @@ dead or has left. It is asked of every cut, whatever its sides and length, and o
 The bound, from the last heal, crash or restart, for a mesh of N (all terms from the node's own config):
 
     suspicion T_max(N)            a crash, or a cut shorter than that, is still being judged when the disturbance ends
-  + min(N, 2·ceil(ln N)+3) probe intervals
+  + min(N, 2·ceil(ln N)+3) probe intervals, each stretched by poor local health
                                   until somebody's round reaches a given member: each of N nodes probes independently
   + 2 · heal_interval             a remembered dead member, or a seed, is tried for the first time (start is jittered)
   + suspicion T_max(N)            a dead row comes back as a suspicion; its refutation races with this
@@ -16,6 +16,11 @@ The bound, from the last heal, crash or restart, for a mesh of N (all terms from
 It is a bound for judging, not an expectation: the report says how long it took. Once they agree, tables must go on
 agreeing while nothing disturbs the mesh; but not where packets are lost all the time, for there every lost probe may
 make a suspect for a moment.
+
+Where a scenario heals only a core and leaves the rest broken, the tables of the core must come to agree, and be right,
+about the core's members, from when that is first found missing and within the same bound; of the other nodes only
+those matter that are down all that time: none of them may be alive in the core's eyes. What the broken rest says goes
+on being heard, so the core need be seen to agree once.
 """
 
 from __future__ import annotations
@@ -43,16 +48,25 @@ UPDATES_PER_PACKET = 7
 def agreement_bound(config: SwimConfig, members: int) -> Instant:
     """Nanoseconds from the last disturbance to full agreement, at most (see above)."""
     _, suspicion, _ = suspicion_bounds(config, members)
-    probes = min(members, 2 * math.ceil(math.log(max(2, members))) + 3) * config.probe_interval
+    probes = min(members, 2 * math.ceil(math.log(max(2, members))) + 3) * slowest_probe(config)
+    return 2 * suspicion + probes + 2 * config.heal_interval + spreading(config, members)
+
+
+def slowest_probe(config: SwimConfig) -> Instant:
+    """The probe interval, in nanoseconds, of a node whose local health is at its worst (Lifeguard section IV-A)."""
+    return (1 + config.health_max) * config.probe_interval
+
+
+def spreading(config: SwimConfig, members: int) -> Instant:
+    """Nanoseconds in which N pieces of news reach everybody: by gossip, and what that missed by anti-entropy."""
     sends_per_s = config.gossip_fanout * NANOS_PER_S / config.gossip_interval
     retransmits = max(1, config.retransmit_mult * decimal_digits(members))
     spread = int(members * retransmits / (sends_per_s * UPDATES_PER_PACKET) * NANOS_PER_S)
-    anti_entropy = 3 * push_pull_scale(members) * config.push_pull_interval // 2
-    return 2 * suspicion + probes + 2 * config.heal_interval + spread + anti_entropy
+    return spread + 3 * push_pull_scale(members) * config.push_pull_interval // 2
 
 
 class Agreement(Checker):
-    """All tables agree once the dust has settled."""
+    """Once the dust has settled, all running nodes hold the same member table, and it is right."""
 
     name = "agreement"
 
@@ -66,17 +80,19 @@ class Agreement(Checker):
     @property
     def settled(self) -> bool:
         """The tables have been seen to agree, and nothing has disturbed the mesh since."""
-        return self.agreed_at is not None and self._disturbed == self.world.disturbed_at
+        return self.agreed_at is not None and self._disturbed == self.asked_since()
 
     def deadline(self) -> Instant:
         processes = self.world.processes
-        return self.world.disturbed_at + agreement_bound(processes[0].config.swim, len(processes))
+        return self.asked_since() + agreement_bound(processes[0].config.swim, len(processes))
 
     def waits_for(self, now: Instant) -> str:
+        if len(self.world.core) < len(self.world.processes):
+            return self._core_waits_for(now)
         if self.world.disturbed_at != self._disturbed:
             self._disturbed = self.world.disturbed_at
             self.agreed_at = None
-        if self.settled and self.world.network.link.loss:
+        if self.settled and self.world.network.lossy:
             return ""
         difference = self._difference()
         if not difference and self.agreed_at is None:
@@ -115,6 +131,41 @@ class Agreement(Checker):
             if len(rows) != len(expected):
                 self._first_to_ask = turn + position
                 return f"{process.name} knows {len(rows)} members, not {len(expected)}"
+        return ""
+
+    def _core_waits_for(self, now: Instant) -> str:
+        since = self.asked_since()
+        if self._disturbed != since:
+            self._disturbed = since
+            self.agreed_at = None
+        if self.agreed_at is not None:
+            return ""
+        difference = self._difference_in_core(since)
+        if not difference:
+            self.agreed_at = now
+        return difference
+
+    def _difference_in_core(self, since: Instant) -> str:
+        """The first row of a core node that is not as it should be."""
+        world = self.world
+        core = [process for process in world.core if process.core is not None]
+        down = [process for process in world.processes if process.core is None and process.down_since <= since]
+        expected: dict[str, int] = {}
+        for process in core:
+            own = own_row(process.core)
+            if own is None:
+                return f"{process.name} has not begun its life"
+            expected[process.config.node_id] = own.precedence
+        for process in core:
+            rows = rows_of(process.core)
+            for node_id, precedence in expected.items():
+                row = rows.get(node_id)
+                if row is None or row.precedence != precedence:
+                    return self._describe(process, node_id)
+            for lost in down:
+                row = rows.get(lost.config.node_id)
+                if row is not None and row.state < State.DEAD:
+                    return f"{process.name} takes {lost.name} for {row.state.name.lower()}, but it is down"
         return ""
 
     def _describe(self, process: Process, node_id: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
-from protocols.core import Command, Event, Fact, Instant, Message, Outcome, Record
+from protocols.core import Command, Event, Fact, Instant, Message, Outcome, Record, Save
 from protocols.tasks.task import RunBody
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Checker:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._core_since: Instant = -1
 
     def violated(self, now: Instant, process: Process | None, text: str) -> None:
         """The property does not hold; `process` is the node at which that shows (None: the mesh)."""
@@ -56,6 +57,12 @@ class Checker:
     def on_durable(self, now: Instant, process: Process, records: tuple[Record, ...]) -> None:
         """Records have become durable."""
 
+    def on_save(self, now: Instant, process: Process, save: Save) -> None:
+        """A node hands a save to its disk."""
+
+    def on_saved(self, now: Instant, process: Process, save: Save, why: str) -> None:
+        """The disk answers for a save, before the node hears: all of it is durable, or nothing, and `why` says why."""
+
     def on_reply(self, now: Instant, process: Process, command: Command, outcome: Outcome) -> None:
         """A caller got the one outcome of a command (an `Unknown` that the crash of its node stands for included)."""
 
@@ -71,7 +78,20 @@ class Checker:
     def on_crash(self, now: Instant, process: Process) -> None:
         """A node has crashed."""
 
+    def on_trouble(self, now: Instant, what: str, begins: bool) -> None:
+        """A fault has come into force, or is over; `what` says which in words."""
+
     # Liveness, and the end.
+
+    def asked_since(self) -> Instant:
+        """Since when liveness is asked for: the last disturbance, or, where only a core has been healed and the rest
+        goes on disturbing, the first time that anything was found missing after that."""
+        world = self.world
+        if len(world.core) == len(world.processes):
+            return world.disturbed_at
+        if self._core_since < 0:
+            self._core_since = world.kernel.now
+        return self._core_since
 
     def deadline(self) -> Instant:
         """Until when `waits_for` may still name something; 0 when this checker waits for nothing."""

@@ -2,7 +2,9 @@
 
 A verdict is false when its subject is up and nothing excuses the accuser: no cut in force, no packet loss, and all
 disturbances (cuts, crashes, restarts) so long over that nothing of them can still be going round (the bound of
-`agreement.py`). Loss, and reordering by more than a probe's patience, excuse everything: SWIM promises nothing then.
+`agreement.py`). Loss, a way there and back that may outlast a probe's patience, any fault in force (`World.troubles`:
+slow links and nodes, pauses, clocks that drift, …) and a rest of the mesh that stays broken excuse everything: SWIM
+promises nothing then.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NoFalseDeath(Checker):
-    """A node that is up, in a mesh that is well, is not declared dead."""
+    """In a mesh that is well, nobody declares a running node dead."""
 
     name = "no_false_death"
     facts = (MemberChanged,)
@@ -40,7 +42,11 @@ class NoFalseDeath(Checker):
 
     def _excused(self, now: Instant) -> bool:
         world = self.world
-        if world.network.link.loss or not world.network.whole or world.troubles:
+        if world.network.lossy or not world.network.whole or world.troubles:
+            return True
+        if len(world.core) < len(world.processes):
+            return True
+        if 2 * world.network.one_way_max > world.processes[0].config.swim.probe_timeout:
             return True
         return world.disturbed and now < world.disturbed_at + self._calm_after
 

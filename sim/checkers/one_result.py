@@ -12,17 +12,25 @@ Watched at the coordinator's disk, at the executors, and at what callers are tol
   task whose coordinator runs has one.
 
 A finished task may be forgotten (its records deleted); its result is remembered here and must not come back different.
+Memory does not grow with the run: open tasks are all remembered, of those that have ended the last few thousand, and of
+the rest only how many ended how. What is no longer checked of a task so old: that its result is not recorded again
+with another content, that no attempt of it is started twice, and that its idempotency key still names it. That its
+attempts were durable is then read from its coordinator's disk.
+
+Where a scenario heals only a core, a result is owed by coordinators in the core, for tasks that a node of it can run.
+Where it destroys what a coordinator had on its disk (`Process.lost_data`), nothing is owed for what that node took in.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from protocols.core import NANOS_PER_S, Command, Delete, Fact, Instant, Outcome, Record
-from protocols.tasks.book import PROGRESS_PREFIX, TASK_PREFIX
+from protocols.tasks.book import PROGRESS_PREFIX, TASK_PREFIX, coordinator_prefix
 from protocols.tasks.task import Accepted, RunBody, Submit, TaskFinished, TaskProgress, TaskSpec, TaskState, TaskView
 from sim.checkers.agreement import agreement_bound
-from sim.checkers.checker import Checker
+from sim.checkers.disks_at_work import WatchesDisks
 from sim.process import Process
 
 if TYPE_CHECKING:
@@ -33,16 +41,22 @@ STALL = 120 * NANOS_PER_S
 (30 s in the workload), three times over for the deaths of its workers, with leases and retries between."""
 
 
+ENDED_REMEMBERED = 4096
+"""Tasks with a result that are remembered one by one (see above)."""
+
+
 class Tracked:
-    """What is known of one task from the outside."""
+    """What is known from the outside of one task whose spec has become durable at its coordinator."""
 
-    __slots__ = ("accepted", "coordinator", "durable", "finished_told", "progress")
+    __slots__ = ("accepted", "coordinator", "finished_told", "handler", "key", "progress", "starts")
 
-    def __init__(self, coordinator: Process) -> None:
+    def __init__(self, coordinator: Process, spec: TaskSpec) -> None:
         self.coordinator = coordinator
-        self.durable = False
-        """Its spec is on the coordinator's disk."""
+        self.handler = spec.handler
+        self.key = spec.idempotency_key
         self.accepted = False
+        self.starts: dict[int, str] = {}
+        """Attempt → the node that started it."""
         self.progress: TaskProgress | None = None
         """As durable last; kept when the records are deleted after the end."""
         self.finished_told = False
@@ -52,8 +66,8 @@ class Tracked:
         return self.progress is not None and self.progress.state >= TaskState.SUCCEEDED
 
 
-class OneResult(Checker):
-    """Accepted means: driven to one result that never changes."""
+class OneResult(WatchesDisks):
+    """Every accepted task is durable and ends in one result that never changes."""
 
     name = "one_result"
     facts = (TaskFinished,)
@@ -61,8 +75,12 @@ class OneResult(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.tasks: dict[str, Tracked] = {}
-        self.starts: dict[tuple[str, int], str] = {}
-        """(task, attempt) → the node that started it."""
+        """Those that are open, and the last that have ended."""
+        self.started = 0
+        """Bodies started."""
+        self.ended: dict[TaskState, int] = {}
+        """Accepted tasks that have ended and are not remembered one by one any more, by how they ended."""
+        self._ended_order: deque[str] = deque()
         self._by_idempotency: dict[tuple[int, str], str] = {}
         self._open: dict[str, None] = {}
         """Accepted and not final."""
@@ -83,28 +101,48 @@ class OneResult(Checker):
     def _spec_durable(self, now: Instant, process: Process, spec: TaskSpec) -> None:
         tracked = self.tasks.get(spec.task_id)
         if tracked is None:
-            tracked = self.tasks[spec.task_id] = Tracked(process)
+            self.tasks[spec.task_id] = Tracked(process, spec)
         elif tracked.coordinator is not process:
             self.violated(now, process, f"took in task {spec.task_id}, which {tracked.coordinator.name} coordinates")
-        tracked.durable = True
 
     def _progress_durable(self, now: Instant, process: Process, progress: TaskProgress) -> None:
-        tracked = self.tasks.get(progress.task_id)
+        task_id = progress.task_id
+        tracked = self.tasks.get(task_id)
         if tracked is None:
-            self.violated(now, process, f"saved progress of task {progress.task_id} without the task")
+            if TASK_PREFIX + task_id not in process.disk.records:
+                self.violated(now, process, f"saved progress of task {task_id} without the task")
             return
         before = tracked.progress
         if before is not None:
             if before.state >= TaskState.SUCCEEDED and not _same_result(before, progress):
-                text = f"recorded {_result(progress)} for task {progress.task_id} after {_result(before)}"
+                text = f"recorded {_result(progress)} for task {task_id} after {_result(before)}"
                 self.violated(now, process, text)
             if progress.attempt < before.attempt:
-                text = f"attempt {progress.attempt} of task {progress.task_id} after attempt {before.attempt}"
+                text = f"attempt {progress.attempt} of task {task_id} after attempt {before.attempt}"
                 self.violated(now, process, text)
+        had_ended = tracked.final
         tracked.progress = progress
-        if tracked.final:
-            self._open.pop(progress.task_id, None)
+        if tracked.final and not had_ended:
+            self._open.pop(task_id, None)
             self._last_progress = now
+            self._ended_order.append(task_id)
+            if len(self._ended_order) > ENDED_REMEMBERED:
+                self._fold(self._ended_order.popleft())
+
+    def _fold(self, task_id: str) -> None:
+        """Forget a task that ended long ago, but for how it ended."""
+        tracked = self.tasks.pop(task_id)
+        if tracked.accepted and tracked.progress is not None:
+            self.ended[tracked.progress.state] = self.ended.get(tracked.progress.state, 0) + 1
+        self._by_idempotency.pop((tracked.coordinator.index, tracked.key), None)
+
+    def states(self) -> dict[TaskState, int]:
+        """How many accepted tasks are now in each state, those that are forgotten here included."""
+        counts = dict(self.ended)
+        for tracked in self.tasks.values():
+            if tracked.accepted and tracked.progress is not None:
+                counts[tracked.progress.state] = counts.get(tracked.progress.state, 0) + 1
+        return counts
 
     def _deleted(self, now: Instant, process: Process, key: str) -> None:
         if not key.startswith((TASK_PREFIX, PROGRESS_PREFIX)):
@@ -117,16 +155,29 @@ class OneResult(Checker):
     # The executors.
 
     def on_start(self, now: Instant, process: Process, action: RunBody) -> None:
+        self.started += 1
         tracked = self.tasks.get(action.task_id)
-        durable = tracked.progress.attempt if tracked is not None and tracked.progress is not None else 0
+        progress = self._on_disk(action.task_id) if tracked is None else tracked.progress
+        durable = 0 if progress is None else progress.attempt
         if action.attempt > durable:
             text = f"starts attempt {action.attempt} of task {action.task_id}, but only {durable} is durable"
             self.violated(now, process, text)
-        run = (action.task_id, action.attempt)
-        earlier = self.starts.get(run)
+        if tracked is None:
+            return
+        earlier = tracked.starts.get(action.attempt)
         if earlier is not None:
             self.violated(now, process, f"starts attempt {action.attempt} of task {action.task_id} after {earlier} did")
-        self.starts[run] = process.name
+        tracked.starts[action.attempt] = process.name
+
+    def _on_disk(self, task_id: str) -> TaskProgress | None:
+        """What the coordinator of a task that is not remembered here holds of it."""
+        prefix = coordinator_prefix(task_id)
+        for process in self.world.processes:
+            if prefix and process.config.node_id.startswith(prefix):
+                progress = process.disk.records.get(PROGRESS_PREFIX + task_id)
+                if isinstance(progress, TaskProgress):
+                    return progress
+        return None
 
     # What callers and listeners are told.
 
@@ -135,7 +186,7 @@ class OneResult(Checker):
             self._accepted(now, process, command, outcome.task_id)
         elif isinstance(outcome, TaskView) and outcome.state >= TaskState.SUCCEEDED:
             tracked = self.tasks.get(outcome.task_id)
-            recorded = None if tracked is None else tracked.progress
+            recorded = self._on_disk(outcome.task_id) if tracked is None else tracked.progress
             told = (outcome.state, outcome.output, outcome.attempt)
             if recorded is None or told != (recorded.state, recorded.output, recorded.attempt):
                 what = "nothing" if recorded is None else _result(recorded)
@@ -144,12 +195,13 @@ class OneResult(Checker):
 
     def _accepted(self, now: Instant, process: Process, command: Submit, task_id: str) -> None:
         tracked = self.tasks.get(task_id)
-        if tracked is None or not tracked.durable:
-            self.violated(now, process, f"accepted task {task_id} before it was durable")
+        if tracked is None:
+            if TASK_PREFIX + task_id not in process.disk.records:
+                self.violated(now, process, f"accepted task {task_id} before it was durable")
             return
         if command.idempotency_key:
             same = self._by_idempotency.setdefault((process.index, command.idempotency_key), task_id)
-            if same != task_id:
+            if same != task_id and not process.lost_data:
                 text = f"took the key {command.idempotency_key!r} in as task {task_id}, and as {same} before"
                 self.violated(now, process, text)
         tracked.accepted = True
@@ -175,11 +227,13 @@ class OneResult(Checker):
 
     def deadline(self) -> Instant:
         world = self.world
-        settled = world.disturbed_at + agreement_bound(world.processes[0].config.swim, len(world.processes))
+        owing = [tracked.coordinator for task_id in self._open if self._is_owed(tracked := self.tasks[task_id])]
+        since = max(map(self.owed_since, owing), default=self.asked_since())
+        settled = since + agreement_bound(world.processes[0].config.swim, len(world.processes))
         return max(settled, self._last_progress) + STALL
 
     def waits_for(self, now: Instant) -> str:
-        waiting = [task_id for task_id in self._open if self.tasks[task_id].coordinator.up]
+        waiting = [task_id for task_id in self._open if self._is_owed(self.tasks[task_id])]
         if not waiting:
             return ""
         tracked = self.tasks[waiting[0]]
@@ -187,10 +241,21 @@ class OneResult(Checker):
         where = tracked.coordinator.name
         return f"{len(waiting)} accepted task(s) have no result, such as {waiting[0]} of {where}: {progress}"
 
+    def _is_owed(self, tracked: Tracked) -> bool:
+        if not tracked.coordinator.up or tracked.coordinator.lost_data:
+            return False
+        core = self.world.core
+        if len(core) == len(self.world.processes):
+            return True
+        return tracked.coordinator in core and any(
+            handler.name == tracked.handler for process in core for handler in process.config.handlers
+        )
+
     def finish(self, now: Instant) -> None:
-        for task_id, tracked in self.tasks.items():
-            if tracked.accepted and not tracked.final and TASK_PREFIX + task_id not in tracked.coordinator.disk.records:
-                self.violated(now, tracked.coordinator, f"lost task {task_id}, which it had accepted")
+        for task_id in self._open:
+            coordinator = self.tasks[task_id].coordinator
+            if TASK_PREFIX + task_id not in coordinator.disk.records and not coordinator.lost_data:
+                self.violated(now, coordinator, f"lost task {task_id}, which it had accepted")
 
 
 def _same_result(one: TaskProgress, other: TaskProgress) -> bool:

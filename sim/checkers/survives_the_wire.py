@@ -1,35 +1,32 @@
 """What travels by reference in here would travel as bytes out there.
 
 In the simulator messages are shared, not encoded. The first of every type, and one in a few hundred after that, is
-looked at as it is sent: it must encode within its carrier's bound and decode to an equal message. Of the records that
-become durable, one in sixteen must come back from its bytes the same. A length, a range or a type that the codec would
-refuse shows here before it does in a mesh.
+looked at as it is sent: it must encode, within a frame's bound (`fits_a_packet` judges datagrams), and decode to an
+equal message. Of the records that become durable, one in sixteen must come back from its bytes the same. A length, a
+range or a type that the codec would refuse shows here before it does in a mesh.
 """
 
 from __future__ import annotations
 
-from protocols.core import Carrier, Instant, Message, Put, Record
-from protocols.limits import FRAME_BYTES_MAX, PACKET_BYTES_MAX
+from protocols.core import Instant, Message, Put, Record
+from protocols.limits import FRAME_BYTES_MAX
 from protocols.wire import BadMessage, decode_message, decode_stored, encode_message, encode_stored
 from sim.checkers.checker import Checker
 from sim.process import Process
 
-SEAL_BYTES_MAX = 64
-"""Room that a sealed packet needs besides the message (header, authentication tag)."""
 RECORDS_BETWEEN_LOOKS = 16
 
 
 class SurvivesTheWire(Checker):
-    """Encode, bound, decode, compare."""
+    """Every message and every record survives being encoded and decoded."""
 
     name = "survives_the_wire"
     _records = 0
 
     def on_sample(self, now: Instant, message: Message) -> None:
         data = encode_message(message)
-        bound = PACKET_BYTES_MAX - SEAL_BYTES_MAX if message.carrier is Carrier.DATAGRAM else FRAME_BYTES_MAX
-        if len(data) > bound:
-            self.violated(now, None, f"a {type(message).__name__} of {len(data)} bytes does not fit {bound}")
+        if len(data) > FRAME_BYTES_MAX:
+            self.violated(now, None, f"a {type(message).__name__} of {len(data)} bytes does not fit {FRAME_BYTES_MAX}")
         try:
             decoded = decode_message(data)
         except BadMessage as error:
