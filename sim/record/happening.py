@@ -15,19 +15,22 @@ class Kind(StrEnum):
     """What sort of thing."""
 
     MESSAGE = "message"
-    """`node` said `what` to `peer`; it arrives at `until`."""
+    """`node` said `what` to `peer`; it arrives at `until` (−1: it still waits when the run ends, on a stalled stream or
+    in a clogged link). `text` is empty, or says what is odd about it, as in `duplicate`."""
     LOST = "lost"
-    """`node` said `what` to `peer` (−1: to nobody who is there) in vain; `text` says why."""
+    """`node` said `what` to `peer` (−1: to nobody who is there) in vain; `text` says why, `until` when it was lost."""
     BOOT = "boot"
     CRASH = "crash"
     FAULT = "fault"
     """A fault came into force at the mesh (`node` −1), in words in `text`; it ends at `until` (−1: it never did)."""
     CUT = "cut"
-    """Who cannot reach whom changed: `text` lists the sides, as in `n0 n1 | n2 n3 n4`; empty: all reach all."""
+    """Who cannot reach whom changed: `text` lists the sides, as in `n0 n1 | n2 n3 n4`; empty: all reach all. `what` has
+    one letter per node, its side, and a dot for a node that reaches nobody."""
     FACT = "fact"
-    """`node` told the fact `what` (a type's name), in words in `text`."""
+    """`node` told the fact `what` (a type's name), in words in `text`; `peer` is the node that it is about, if one."""
     MARK = "mark"
-    """A fact of the few that change what a node stands for: a new incarnation, a verdict, an owner, a term."""
+    """A fact of the few that change what a node stands for: a new incarnation, a verdict, an owner, a term. `label` is
+    the same in two or three words, as in `dead n3` (`words.py` has the table)."""
     DURABLE = "durable"
     """Records became durable at `node`; `text` lists their keys."""
     START = "start"
@@ -48,6 +51,7 @@ class Happening(Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
     peer: int = -1
     until: Instant = -1
+    label: str = ""
 
 
 class Recording(Struct, frozen=True):
@@ -60,3 +64,11 @@ class Recording(Struct, frozen=True):
     """How many happenings before the first one were not kept, because a recording is bounded."""
     violations: tuple[Violation, ...]
     trace_hash: str
+    end: Instant = 0
+    """When the run ended."""
+    since: Instant = 0
+    """Only what happened from here to `until` was asked for; faults, boots and crashes are kept all the same."""
+    until: Instant = -1
+    """The last instant that was asked for (−1: the end)."""
+    before: tuple[Happening, ...] = ()
+    """Of what was forgotten: the boots, crashes, faults, cuts and violations, so that the stage can be set."""
