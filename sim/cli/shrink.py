@@ -1,0 +1,103 @@
+"""`meshsim shrink`: the smallest scenario that still violates the same property, as a file to replay."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli.operand import load_operand
+from sim.cli.options import Seed
+from sim.cli.outputs import check_file
+from sim.cli.status import Exit
+from sim.errors import ScenarioError, nearest
+
+if TYPE_CHECKING:
+    from sim.failure.shrink import OnProgress, Shrunk
+    from sim.scenario import Scenario
+
+RUNS = 1000
+SECONDS = 300.0
+
+
+def shrink_command(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A TOML file; FILE@N is the same as --seed N.")],
+    seed: Seed = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the small scenario is written. (default: in the present folder)"),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, at most.")] = RUNS,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Seconds of your time, at most.")] = SECONDS,
+    keep: Annotated[
+        str, typer.Option("--property", metavar="NAME", help="The property to keep violated. Without it: the first.")
+    ] = "",
+) -> int:
+    """Drop faults, nodes, time and options from a failing scenario while it fails in the same way."""
+    from sim.checkers import BY_NAME
+    from sim.failure.render import RULES
+    from sim.failure.report import file_name
+    from sim.failure.shrink import NothingToShrink, shrink
+
+    wanted = load_operand(scenario, seed)
+    if keep and keep not in (known := (*BY_NAME, *RULES)):
+        raise ScenarioError(f"There is no property {keep!r}. {nearest(keep, known)}")
+    path = out or Path(f"{file_name(wanted, wanted.seed)}-small.toml")
+    check_file("--out", path)
+    try:
+        shrunk = shrink(
+            wanted, property_name=keep, budget_runs=runs, budget_s=seconds, on_progress=_progress(sys.stderr.isatty())
+        )
+    except NothingToShrink as error:
+        print(error)
+        return Exit.HELD
+    _write(shrunk, path)
+    _tell(shrunk, path)
+    return Exit.VIOLATED
+
+
+def _progress(shown: bool) -> OnProgress | None:
+    if not shown:
+        return None
+
+    def on_progress(runs: int, best: Scenario) -> None:
+        text = f"{runs} runs: {len(best.faults)} faults, {best.nodes} nodes, {best.seconds:g} s"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    return on_progress
+
+
+def _write(shrunk: Shrunk, path: Path) -> None:
+    from sim.failure.render import violation_line
+    from sim.failure.report import replay_command, write_whole
+    from sim.failure.source import commit_line
+    from sim.files import dumps
+
+    comment = [
+        "The smallest form that meshsim shrink found of a failure.",
+        f"violates  {shrunk.violation.property}: {' '.join(violation_line(shrunk.violation).split())}",
+        f"seed      {shrunk.scenario.seed}",
+        f"commit    {commit_line()}",
+        f"run it    {replay_command(path)}",
+    ]
+    try:
+        write_whole(path, dumps(shrunk.scenario, comment="\n".join(comment)))
+    except OSError as error:
+        raise ScenarioError(f"Cannot write {path}: {error.strerror or error}. Name another file with --out.") from None
+
+
+def _tell(shrunk: Shrunk, path: Path) -> None:
+    from sim.failure.render import violation_line
+    from sim.failure.report import replay_command
+
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    print(f"{shrunk.violation.property}, {violation_line(shrunk.violation)}")
+    for change in shrunk.changes or ("nothing could be dropped",):
+        print(f"  {change}")
+    print(f"{shrunk.runs} runs in {shrunk.wall_s:.1f} s; {shrunk.end}.")
+    if shrunk.given_up:
+        print(f"{shrunk.given_up} of them came to no end or broke down, and count as not failing.")
+    print(f"Written to {path}. Run it:\n  {replay_command(path)}")

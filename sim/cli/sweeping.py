@@ -1,0 +1,158 @@
+"""Runs a sweep as a stream: each report is counted, shown, written, and forgotten, so memory stays as it is.
+
+Ctrl-C ends a sweep early: what there is by then is told, and written, all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.cli.failing import failure_document, look_into
+from sim.cli.interrupts import Interrupts
+from sim.cli.options import Changes, again
+from sim.cli.status import Exit
+from sim.errors import ScenarioError
+from sim.failure.junit import Case, Suite, cases_of, suite_properties, write_junit
+from sim.failure.render import render, show
+from sim.failure.source import commit_line
+from sim.show.documents import SweepDocument
+from sim.show.progress import with_progress
+from sim.show.tables import show_sweep
+from sim.show.tally import Tally
+
+if TYPE_CHECKING:
+    from sim.failure.report import Failure
+    from sim.scenario import Report, Scenario
+
+
+class Sweep:
+    """One sweep from a command line. `run` does it and gives the exit status."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seeds: range,
+        *,
+        file: Path | None,
+        changes: Changes,
+        as_json: bool,
+        out: Path | None,
+        junit: Path | None,
+        shrink_s: float,
+        whole: bool,
+    ) -> None:
+        """`whole`: these are seeds enough for everything to happen that the scenario is there for."""
+        self.scenario = scenario
+        self.seeds = seeds
+        self.tally = Tally(whole=whole)
+        self.failure: Failure | None = None
+        """The first seed that failed; those after it are told of in one line each."""
+        self._file = file
+        self._changes = changes
+        self._out = out
+        self._junit = junit
+        self._shrink_s = shrink_s
+        self._document = SweepDocument(scenario) if as_json else None
+        self._passed: Report | None = None
+        """The last seed that held."""
+        self._interrupts = Interrupts()
+        self._interrupted = False
+
+    def run(self, reports: Iterator[Report]) -> int:
+        """Take in `reports`, in the order of the seeds, and tell of them."""
+        begun = time.monotonic()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            with self._interrupts:
+                self._take_in(with_progress(reports, len(self.seeds), quiet=self._document is not None), started)
+        except ScenarioError:  # on the way: the cluster was lost. What there is by then is worth telling.
+            if not self.tally.seeds:
+                raise
+            self.tally.broken_off = True
+            self._tell(time.monotonic() - begun)
+            raise
+        self._tell(time.monotonic() - begun)
+        if self._interrupted:
+            return Exit.INTERRUPTED
+        return Exit.HELD if self.tally.held else Exit.VIOLATED
+
+    def _take_in(self, reports: Iterator[Report], started: str) -> None:
+        stream = self._taken_in(reports)
+        if self._junit is not None:
+            self._write_junit(self._junit, stream, started)
+        else:
+            for _ in stream:
+                pass
+
+    def _taken_in(self, reports: Iterator[Report]) -> Iterator[Report]:
+        while (report := self._next(reports)) is not None:
+            self.tally.add(report)
+            if self._document is not None:
+                self._document.add(report)
+            if report.held:
+                self._passed = report
+            elif self.failure is None:
+                self.failure = self._look_into(report)
+            yield report
+
+    def _next(self, reports: Iterator[Report]) -> Report | None:
+        """The next report; None after the last one, and after Ctrl-C."""
+        try:
+            with self._interrupts.heeded():
+                return next(reports, None)
+        except KeyboardInterrupt:
+            self._interrupted = self.tally.broken_off = True
+            return None
+
+    def _look_into(self, report: Report) -> Failure | None:
+        """What there is to say of the first seed that failed; None where Ctrl-C ended that, and the sweep with it."""
+        try:
+            with self._interrupts.heeded():
+                return look_into(
+                    self.scenario,
+                    report,
+                    passing=self._passed,
+                    out=self._out,
+                    repro=again(self._file, self._changes, report.seed),
+                    shrink_s=self._shrink_s,
+                    quiet=self._document is not None,
+                )
+        except KeyboardInterrupt:
+            self._interrupts.again()
+            return None
+
+    def _write_junit(self, path: Path, reports: Iterator[Report], started: str) -> None:
+        name = self.scenario.name or (self._file.stem if self._file else "scenario")
+        properties = suite_properties(commit_line(), {"seeds": f"{self.seeds.start}..{self.seeds.stop}"})
+        cases = chain(cases_of(reports, len(self.seeds), self._text_of), self._gaps())
+        write_junit(path, [Suite(name, cases, properties)], timestamp=started)
+
+    def _gaps(self) -> Iterator[Case]:
+        """What the sweep never came to, as one case more; asked once all others are there."""
+        gaps = self.tally.gaps()
+        if gaps:
+            yield Case("what must happen sometimes", 0.0, "\n".join(gaps), kind="gap")
+
+    def _text_of(self, report: Report) -> str:
+        """What JUnit tells of a failing seed."""
+        if self.failure is not None and self.failure.report is report:
+            return render(self.failure)
+        return "Again: " + again(self._file, self._changes, report.seed)
+
+    def _tell(self, elapsed_s: float) -> None:
+        self.tally.elapsed_s = elapsed_s
+        if self._document is not None:
+            self._document.close(self.tally, None if self.failure is None else failure_document(self.failure))
+            return
+        from rich.console import Console
+
+        console = Console()
+        show_sweep(console, self.scenario, self.tally, len(self.seeds))
+        if self.failure is not None:
+            console.print()
+            show(self.failure, console)

@@ -1,0 +1,191 @@
+"""Sweeps: what they add up, what fails one, how they go on in memory that does not grow, and how they are cut short."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from msgspec.structs import replace
+
+from sim.cli import Exit, main
+from sim.cli.options import Changes
+from sim.cli.sweeping import Sweep
+from sim.errors import ScenarioError
+from sim.scenario import Report, Scenario, run
+from sim.show.progress import with_progress
+from tests.sim.test_sweep_dask import CLUSTER, started
+
+QUICK = Scenario(nodes=3, seconds=5)
+NEVER = """\
+name = "never"
+nodes = 3
+seconds = 10
+sometimes = ["everybody_was_down"]
+"""
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return run(QUICK)
+
+
+def sweep_of(total: int, *, as_json: bool = False, junit: Path | None = None) -> Sweep:
+    return Sweep(
+        QUICK,
+        range(total),
+        file=None,
+        changes=Changes(),
+        as_json=as_json,
+        out=None,
+        junit=junit,
+        shrink_s=0,
+        whole=True,
+    )
+
+
+def test_a_state_that_was_never_reached_fails_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("never.toml").write_text(NEVER)
+    sweep = ["run", "never.toml", "--seeds", "0..2", "--jobs", "1"]
+    assert main(sweep) == Exit.VIOLATED
+    output = capsys.readouterr().out
+    assert "every property held" in output
+    assert "'everybody_was_down'" in output
+    assert "Run more seeds" in output
+    assert main([*sweep, "--json", "--junit", "x.xml"]) == Exit.VIOLATED
+    document = json.loads(capsys.readouterr().out)
+    assert document["held"] is False
+    assert document["violated"] == 0
+    assert document["sometimes"] == {"everybody_was_down": 0}
+    [gap] = document["gaps"]
+    [suite] = ElementTree.parse("x.xml").getroot()
+    assert [case.attrib["name"] for case in suite.iter("testcase")] == [
+        "seed 0",
+        "seed 1",
+        "what must happen sometimes",
+    ]
+    assert [failure.text for failure in suite.iter("failure")] == [gap]
+
+
+def test_one_seed_need_not_get_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("never.toml").write_text(NEVER)
+    assert main(["run", "never.toml", "--seed", "1"]) == Exit.HELD
+    assert "everybody_was_down: not in this run" in capsys.readouterr().out
+    assert main(["run", "never.toml", "--seed", "1", "--junit", "x.xml"]) == Exit.HELD
+
+
+def test_a_fault_that_never_struck_fails_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = ["--fault", "mass-restart@1-3,down_s=5", "--fault", "diskfull:1@2-3"]
+    assert main(["run", "--nodes", "3", "--seconds", "9", *faults, "--seeds", "0..2", "--jobs", "1"]) == Exit.VIOLATED
+    assert "The fault diskfull is enabled and did not happen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_ends_a_sweep_with_what_there_is(
+    as_json: bool, report: Report, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> Iterator[Report]:
+        yield from (replace(report, seed=seed) for seed in range(3))
+        raise KeyboardInterrupt
+
+    assert sweep_of(10, as_json=as_json, junit=folder / "x.xml").run(interrupted()) == Exit.INTERRUPTED
+    output = capsys.readouterr().out
+    if as_json:
+        document = json.loads(output)
+        assert document["interrupted"] is True
+        assert [row["seed"] for row in document["runs"]] == [0, 1, 2]
+    else:
+        assert "3 of 10 seeds in" in output
+        assert "interrupted after 3 of 10 seeds" in output
+    [suite] = ElementTree.parse(folder / "x.xml").getroot()
+    assert suite.attrib["tests"] == "3"
+
+
+def test_a_part_of_a_sweep_need_not_get_anywhere(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> Iterator[Report]:
+        yield replace(report, sometimes={"everybody_was_down": False})
+        raise KeyboardInterrupt
+
+    assert sweep_of(10).run(interrupted()) == Exit.INTERRUPTED
+    assert "Run more seeds" not in capsys.readouterr().out
+
+
+def test_ctrl_c_before_the_first_seed_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> Iterator[Report]:
+        yield from ()
+        raise KeyboardInterrupt
+
+    assert sweep_of(10, as_json=True).run(interrupted()) == Exit.INTERRUPTED
+    assert json.loads(capsys.readouterr().out)["runs"] == []
+
+
+def test_a_sweep_that_breaks_off_tells_what_it_had(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    def lost() -> Iterator[Report]:
+        yield report
+        raise ScenarioError("the cluster is gone")
+
+    with pytest.raises(ScenarioError, match="gone"):
+        sweep_of(10, as_json=True).run(lost())
+    document = json.loads(capsys.readouterr().out)
+    assert document["held"] is False
+    assert document["seeds"] == 1
+
+
+def test_memory_does_not_grow_with_the_number_of_seeds(
+    report: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def peak(total: int) -> int:
+        tracemalloc.start()
+        with (tmp_path / "out").open("w") as out:
+            monkeypatch.setattr("sys.stdout", out)
+            reports = (replace(report, seed=seed) for seed in range(total))
+            assert sweep_of(total, as_json=True, junit=tmp_path / "x.xml").run(reports) == Exit.HELD
+            monkeypatch.undo()
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(500)
+    assert peak(8000) < peak(2000) + 200_000
+
+
+def test_a_log_gets_a_line_now_and_then(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter(range(0, 1000, 10))
+    reports = (replace(report, seed=seed) for seed in range(10))
+    passed = list(with_progress(reports, 10, quiet=False, clock=lambda: next(times), every_s=30))
+    assert [each.seed for each in passed] == list(range(10))
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 10 seeds, 0.1 seeds/s, 70 s left",
+        "6 of 10 seeds, 0.1 seeds/s, 40 s left",
+        "9 of 10 seeds, 0.1 seeds/s, 10 s left",
+    ]
+
+
+def test_a_quiet_sweep_says_nothing(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter(range(0, 1000, 100))
+    list(with_progress(iter([report] * 5), 5, quiet=True, clock=lambda: next(times)))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cluster_that_is_not_there_is_unusable_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--seeds", "0..3", "--dask", "nowhere", "--json"]) == Exit.UNUSABLE
+    output = capsys.readouterr()
+    assert "tcp://10.0.0.5:8786" in output.err
+    assert output.out == ""
+
+
+def test_a_cluster_gives_what_this_machine_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("never.toml").write_text(NEVER.replace("everybody_was_down", "false_suspicion") + "faults = ['halves@1-9']")
+    sweep = ["run", "never.toml", "--seeds", "0..6", "--json"]
+    assert main([*sweep, "--jobs", "1"]) == Exit.HELD
+    here = json.loads(capsys.readouterr().out)
+    with started([*CLUSTER, "2"]) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert main([*sweep, "--dask", address]) == Exit.HELD
+    there = json.loads(capsys.readouterr().out)
+    assert there["trace_hash"] == here["trace_hash"]
+    assert [row["seed"] for row in there["runs"]] == list(range(6))
