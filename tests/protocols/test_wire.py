@@ -101,7 +101,7 @@ def test_fields_appended_to_the_parts_of_a_message_are_skipped_too() -> None:
 def test_fields_appended_to_a_command_that_is_passed_on_are_skipped(
     command: GetTask | CancelTask | LocalToolsFor,
 ) -> None:
-    """Found by `sim.versions`: a half upgraded mesh dropped every `Ask` (scenario of six faults, seed 9)."""
+    """A half upgraded mesh dropped every `Ask`: `tests/sim/faults/test_upgrade.py`, seed 9."""
     version, (tag, ask_id, fields) = msgspec.msgpack.decode(encode_message(Ask(3, command)))
     if "query" in fields:
         fields["query"]["added_later"] = True
