@@ -1,0 +1,32 @@
+"""What was asked for from outside of a test: which seeds, how many jobs, and how to call the test again.
+
+The pytest plugin sets it for each test; without the plugin (a test called as a plain function) there are the defaults.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from msgspec import Struct
+
+SEEDS = 50
+"""Seeds of a test that does not say how many."""
+SEEDS_MAX = 10_000_000
+JOBS_MAX = 1024
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """`seed` replays one; `seeds` replaces the test's own range."""
+
+    seed: int | None = None
+    seeds: range | None = None
+    seeds_usually: int = SEEDS
+    jobs: int = 1
+    test: str = ""
+    """How to name the test to pytest, quoted for a shell; empty where it does not run under pytest."""
+    file: str = ""
+    """The file that the test is in, relative to the folder that pytest was started in."""
+
+
+USUAL = Options()
+options: ContextVar[Options] = ContextVar("sim_testing_options", default=USUAL)
