@@ -105,7 +105,8 @@ class Membership:
         if due.ask_others_about:
             self._probe_indirectly(due.ask_others_about)
         if due.ping:
-            target = self.table.rows[due.ping]
+            target = self.table.get(due.ping)
+            assert target is not None, "only members are probed"
             self._ping(target.endpoint, self._prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:

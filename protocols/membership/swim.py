@@ -106,10 +106,10 @@ class Swim:
 
     def hear(self, now: Instant, updates: Iterable[Update]) -> bool:
         """Take in gossip; whether any of it was news. The hot path of a large mesh: most of it is not."""
-        least = self.table.news_from.get
-        news = [update for update in updates if update.precedence >= least(update.node_id, 0)]
+        own, below = self.table.news_from.own.get, self.table.news_from.below.get
+        news = [each for each in updates if each.precedence >= (own(each.node_id) or below(each.node_id, 0))]
         for update in news:
-            row = self.table.rows.get(update.node_id)
+            row = self.table.get(update.node_id)
             if row is None:
                 self._meet(now, update)
             elif update.precedence > row.precedence:
@@ -121,16 +121,19 @@ class Swim:
     def merge(self, now: Instant, rows: Iterable[Alive | Fallen]) -> None:
         """Take in the rows of another table (push-pull)."""
         table = self.table
-        least = table.news_from.get
-        for row in rows:
-            if type(row) is Fallen:
-                node_id = row.alive.node_id
-                if row.precedence >= least(node_id, 0):
-                    known = table.rows.get(node_id)
-                    if known is None or row.precedence > known.precedence:
-                        self._merge_fallen(now, row, known)
-            elif type(row) is Alive and row.precedence >= least(row.node_id, 0):
+        own, below = table.news_from.own.get, table.news_from.below.get
+        # Of a table that is exchanged in peace every row is known.
+        for row in [
+            each
+            for each in rows
+            if type(each) is not Alive or each.precedence >= (own(each.node_id) or below(each.node_id, 0))
+        ]:
+            if type(row) is Alive:
                 self.hear(now, (row,))
+            elif type(row) is Fallen:
+                known = table.get(row.alive.node_id)
+                if known is None or row.precedence > known.precedence:
+                    self._merge_fallen(now, row, known)
 
     def _merge_fallen(self, now: Instant, row: Fallen, known: Member | None) -> None:
         state = state_of(row.precedence)
@@ -289,7 +292,10 @@ class Swim:
 
     def accusation_against(self, node_id: NodeId) -> tuple[Update, ...]:
         """What to tell a sender that this node takes for suspect or dead, so that it refutes (DESIGN 4)."""
-        row = self.table.get(node_id)
+        table = self.table
+        if not table.count(State.SUSPECT) and not table.count(State.DEAD):
+            return ()
+        row = table.get(node_id)
         if row is None or row.state in (State.ALIVE, State.LEFT):
             return ()
         return (Accusation(node_id, row.precedence, row.by),)

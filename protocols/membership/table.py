@@ -6,20 +6,22 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from protocols.core import Instant, NodeId
+from protocols.membership.layered import Layered
 from protocols.membership.member import STATE_MASK, Alive, Member, State
 
 
 class MemberTable:
     """Rows by node id, this node's own row included; counts by state are kept, not counted."""
 
-    __slots__ = ("_counts", "_ids", "news_from", "rows")
+    __slots__ = ("_counts", "_ids", "_ids_are_shared", "news_from", "rows")
 
     def __init__(self) -> None:
-        self.rows: dict[NodeId, Member] = {}
-        self.news_from: dict[NodeId, int] = {}
+        self.rows: Layered[Member] = Layered()
+        self.news_from: Layered[int] = Layered()
         """The least precedence that is news of each member: above its row's own, or that very one while a further
         accuser counts. Whether something is news is asked far more often than anything else."""
         self._ids: list[NodeId] = []
+        self._ids_are_shared = False
         self._counts = [0, 0, 0, 0]
 
     def __len__(self) -> int:
@@ -29,7 +31,8 @@ class MemberTable:
         return iter(self.rows.values())
 
     def get(self, node_id: NodeId) -> Member | None:
-        return self.rows.get(node_id)
+        rows = self.rows
+        return rows.own.get(node_id) or rows.below.get(node_id)
 
     def insert(self, member: Member) -> None:
         """Add a row that was not there."""
@@ -37,13 +40,13 @@ class MemberTable:
         assert node_id not in self.rows
         self.rows[node_id] = member
         self.news_from[node_id] = member.precedence + 1
-        self._ids.append(node_id)
+        self._own_ids().append(node_id)
         self._counts[member.state] += 1
 
     def remove(self, node_id: NodeId) -> None:
         member = self.rows.pop(node_id)
-        del self.news_from[node_id]
-        self._ids.remove(node_id)
+        self.news_from.pop(node_id)
+        self._own_ids().remove(node_id)
         self._counts[member.state] -= 1
 
     def believe(self, now: Instant, member: Member, alive: Alive, precedence: int, by: NodeId) -> Member:
@@ -56,7 +59,8 @@ class MemberTable:
             self._counts[before] -= 1
             self._counts[after] += 1
         endpoint = member.endpoint if alive.profile.address == member.endpoint.address else None
-        row = self.rows[alive.node_id] = Member(alive, precedence, by, since, endpoint)
+        row = Member(alive, precedence, by, since, endpoint)
+        self.rows[alive.node_id] = row
         self.news_from[alive.node_id] = precedence + 1
         return row
 
@@ -65,18 +69,27 @@ class MemberTable:
         self.news_from[member.alive.node_id] = member.precedence + (not wanted)
 
     def fill(self, others: MemberTable) -> None:
-        """Add all rows of `others` that are not there yet. The tables share them from then on."""
-        kept = self.rows
-        replaced = [others.rows[node_id] for node_id in kept if node_id in others.rows]
-        if len(replaced) < len(kept):
+        """Add all rows of `others` that are not there yet, and share them: `others` must not change from now on.
+
+        Raises `ValueError` for a table that does not know all members of this one.
+        """
+        replaced = [others.rows[node_id] for node_id in self.rows if node_id in others.rows]
+        if len(replaced) < len(self.rows):
             raise ValueError("a table can only be filled from one that knows all of its members")
         for state, count in enumerate(others._counts):
             self._counts[state] += count
         for member in replaced:
             self._counts[member.state] -= 1
-        self.rows = {**others.rows, **kept}
-        self.news_from = {**others.news_from, **self.news_from}
-        self._ids = list(others._ids)
+        self.rows.lie_on(others.rows)
+        self.news_from.lie_on(others.news_from)
+        self._ids = others._ids
+        self._ids_are_shared = True
+
+    def _own_ids(self) -> list[NodeId]:
+        if self._ids_are_shared:
+            self._ids = self._ids[:]
+            self._ids_are_shared = False
+        return self._ids
 
     @property
     def ids(self) -> list[NodeId]:
@@ -100,10 +113,11 @@ class MemberTable:
             rng.shuffle(pool)
             return pool[:count]
         picked: list[Member] = []
-        rows = self.rows
+        own, below = self.rows.own.get, self.rows.below
         random = rng.random
         for _ in range(min(3 * total, 50)):
-            member = rows[ids[int(random() * total)]]
+            node_id = ids[int(random() * total)]
+            member = own(node_id) or below[node_id]
             if member not in picked and wanted(member):
                 picked.append(member)
                 if len(picked) == count:
@@ -113,7 +127,7 @@ class MemberTable:
     def check_counts(self) -> bool:
         """Whether the kept counts are those of the rows (for invariant checks)."""
         counts = [0, 0, 0, 0]
-        news_from = self.news_from
+        news_from = dict(self.news_from.items())
         for node_id, member in self.rows.items():
             precedence = member.precedence
             counts[precedence & STATE_MASK] += 1

@@ -123,14 +123,14 @@ class Agreement(Checker):
         turn = self._first_to_ask % len(running)
         for position, process in enumerate(running[turn:] + running[:turn]):
             rows = rows_of(process.core)
+            if {node_id: row.precedence for node_id, row in rows.items()} == expected:
+                continue
+            self._first_to_ask = turn + position
             for node_id, precedence in expected.items():
                 row = rows.get(node_id)
                 if row is None or row.precedence != precedence:
-                    self._first_to_ask = turn + position
                     return self._describe(process, node_id)
-            if len(rows) != len(expected):
-                self._first_to_ask = turn + position
-                return f"{process.name} knows {len(rows)} members, not {len(expected)}"
+            return f"{process.name} knows {len(rows)} members, not {len(expected)}"
         return ""
 
     def _core_waits_for(self, now: Instant) -> str:

@@ -1,13 +1,14 @@
 """A node that runs takes itself for alive, or has said that it leaves (SWIM section 4.2: only it can refute).
 
-Looked at after every step that a message caused: nothing else can make a node doubt itself. Between two steps nobody
-can see a state, so a doubt that is refuted within the step is none.
+Looked at after every step in which a node was told of members: nothing else can make it doubt itself. Between two steps
+nobody can see a state, so a doubt that is refuted within the step is none.
 """
 
 from __future__ import annotations
 
 from protocols.core import Event, Instant, Received
 from protocols.membership.member import STATE_MASK, State
+from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from sim.checkers.checker import Checker
 from sim.inspect import rows_of
 from sim.process import Process
@@ -22,6 +23,11 @@ class NobodySeesItselfDead(Checker):
 
     def on_step(self, now: Instant, process: Process, event: Event) -> None:
         if type(event) is not Received:
+            return
+        message = event.message
+        if not (
+            message.updates if isinstance(message, Ack | Ping | Gossip) else isinstance(message, PingReq | PushPull)
+        ):
             return
         me = rows_of(process.core).get(process.config.node_id)
         if me is not None and me.precedence & STATE_MASK in DOUBTED:
