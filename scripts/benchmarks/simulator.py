@@ -36,10 +36,10 @@ def run(setting: Setting) -> list[Row]:
     rows += steady(setting, 1000, 80.0 if quick else 120.0, rounds=1 if quick else 3, goal=at_least(20))
     rows += halves(setting, 200, seconds=120.0, goal=None)
     rows += halves(setting, 1000, seconds=120.0, goal=at_least(5))
-    rows += sim_scale.growth(setting)
     if quick:
-        setting.say("the runs of 5,000 and 10,000 nodes are left out of --quick: they take minutes")
+        setting.say("long runs, and those of 5,000 and 10,000 nodes, are left out of --quick: they take minutes")
         return rows
+    rows += sim_scale.growth(setting)
     rows += sim_scale.large(setting, 5000)
     rows += sim_scale.large(setting, 10_000, wall_s_max=600.0, goals=False)
     return rows

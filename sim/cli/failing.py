@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.cli.outputs import FAILURES
-
 if TYPE_CHECKING:
     from sim.failure.report import Failure
     from sim.scenario import Report, Scenario
@@ -23,13 +21,16 @@ def look_into(
     shrink_s: float,
     quiet: bool,
 ) -> Failure:
-    """All there is to say of a failing seed; a line on stderr says that this takes a while, where that helps."""
+    """All there is to say of a failing seed; a line on stderr says that this takes a while, where that helps.
+
+    Files go to the folder `out` (None: none are written).
+    """
     from sim.failure.report import investigate
 
     if not quiet and sys.stderr.isatty():
         what = "looking for its smallest form" if shrink_s > 0 else "running it again"
         print(f"seed {report.seed} violated {report.violations[0].property}; {what} …", file=sys.stderr)
-    return investigate(scenario, report, passing=passing, shrink_budget=shrink_s, out=out or FAILURES, repro=repro)
+    return investigate(scenario, report, passing=passing, shrink_budget=shrink_s, out=out, repro=repro)
 
 
 def failure_document(failure: Failure) -> dict[str, Any]:

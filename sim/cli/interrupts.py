@@ -39,6 +39,7 @@ class Interrupts:
         self._heeded = True
         try:
             if self._pending:
+                self._pending = False  # it is told once: what comes after it may be heeded in its turn
                 raise KeyboardInterrupt
             yield
         finally:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from sim.cli.options import AsJson, Changes, Out, ScenarioFile, Seed, ShrinkSeconds, scenario_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.options import AsJson, Changes, ScenarioFile, Seed, ShrinkSeconds, scenario_of
 from sim.cli.outputs import check_folder
 from sim.cli.single import run_single
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write the failing seed there as TOML. Without it nothing is written."),
+]
 
 
 def replay_command(

@@ -19,8 +19,9 @@ from sim.cli.options import (
     parse_seeds,
     scenario_of,
 )
-from sim.cli.outputs import check_file, check_folder
+from sim.cli.outputs import FAILURES, check_file, check_folder
 from sim.cli.single import run_single
+from sim.errors import ScenarioError
 
 if TYPE_CHECKING:
     from sim.scenario import Report, Scenario
@@ -67,6 +68,8 @@ def run_command(
     tasks: Annotated[float | None, typer.Option(metavar="RATE", help="Tasks handed in per virtual second.")] = None,
 ) -> int:
     """Run a mesh, or one per seed, and say what was violated."""
+    if seed is not None and seeds:
+        raise ScenarioError(f"--seed {seed} is one run, --seeds {seeds} are many. Leave one of the two out.")
     faults, cuts = tuple(fault or ()), tuple(partition or ())
     crashes, full = tuple(crash or ()), tuple(disk_full or ())
     changes = Changes(nodes, seconds, start, faults, cuts, crashes, full, loss, duplicate, reorder, tasks)
@@ -74,9 +77,10 @@ def run_command(
     check_jobs(jobs)
     check_folder("--out", out)
     check_file("--junit", junit)
+    folder = FAILURES if out is None else out
     chosen = parse_seeds(seeds) if seeds else range(wanted.seed, wanted.seed + 1)
     if not seeds and junit is None and not dask:
-        return run_single(wanted, file=scenario, changes=changes, as_json=as_json, out=out, shrink_s=shrink)
+        return run_single(wanted, file=scenario, changes=changes, as_json=as_json, out=folder, shrink_s=shrink)
 
     from sim.cli.sweeping import Sweep
 
@@ -86,7 +90,7 @@ def run_command(
         file=scenario,
         changes=changes,
         as_json=as_json,
-        out=out,
+        out=folder,
         junit=junit,
         shrink_s=shrink,
         whole=bool(seeds),

@@ -58,8 +58,10 @@ class Sweep:
         self._junit = junit
         self._shrink_s = shrink_s
         self._document = SweepDocument(scenario) if as_json else None
+        self._failed: Report | None = None
+        """The first seed that failed, as long as it is not looked into: the nearest that held may be still to come."""
         self._passed: Report | None = None
-        """The last seed that held."""
+        """The seed that held nearest to the first that failed; before one fails, the last that held."""
         self._interrupts = Interrupts()
         self._interrupted = False
 
@@ -74,6 +76,7 @@ class Sweep:
             if not self.tally.seeds:
                 raise
             self.tally.broken_off = True
+            self._looked_into()
             self._tell(time.monotonic() - begun)
             raise
         self._tell(time.monotonic() - begun)
@@ -90,15 +93,36 @@ class Sweep:
                 pass
 
     def _taken_in(self, reports: Iterator[Report]) -> Iterator[Report]:
+        """The reports, each taken in; the first that failed comes when it is looked into, which may be last."""
         while (report := self._next(reports)) is not None:
             self.tally.add(report)
             if self._document is not None:
                 self._document.add(report)
             if report.held:
-                self._passed = report
-            elif self.failure is None:
-                self.failure = self._look_into(report)
-            yield report
+                if self.failure is None:
+                    self._passed = report
+                yield report
+            elif self._failed is None and self.tally.coverage.violated == 1:
+                self._failed = report
+            else:
+                yield report
+            if self._nearest_is_known(report.seed):
+                yield from self._looked_into()
+        yield from self._looked_into()
+
+    def _nearest_is_known(self, seed: int) -> bool:
+        """Whether none of the seeds after `seed` can be nearer to the first that failed than the one that held."""
+        if self._failed is None or self._passed is None:
+            return False
+        return seed + 1 - self._failed.seed >= abs(self._failed.seed - self._passed.seed)
+
+    def _looked_into(self) -> list[Report]:
+        """Look into the first seed that failed, if that is still to be done; its report."""
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return []
+        self.failure = self._look_into(failed)
+        return [failed]
 
     def _next(self, reports: Iterator[Report]) -> Report | None:
         """The next report; None after the last one, and after Ctrl-C."""
@@ -119,21 +143,30 @@ class Sweep:
                     passing=self._passed,
                     out=self._out,
                     repro=again(self._file, self._changes, report.seed),
-                    shrink_s=self._shrink_s,
+                    shrink_s=0.0 if self.tally.broken_off else self._shrink_s,  # who breaks off waits for nothing
                     quiet=self._document is not None,
                 )
         except KeyboardInterrupt:
             self._interrupts.again()
+            self._interrupted = True  # there may be no next seed to tell
             return None
 
     def _write_junit(self, path: Path, reports: Iterator[Report], started: str) -> None:
         name = self.scenario.name or (self._file.stem if self._file else "scenario")
-        properties = suite_properties(commit_line(), {"seeds": f"{self.seeds.start}..{self.seeds.stop}"})
-        cases = chain(cases_of(reports, len(self.seeds), self._text_of), self._gaps())
-        write_junit(path, [Suite(name, cases, properties)], timestamp=started)
+        cases = chain(cases_of(reports, len(self.seeds), self._text_of), self._last_cases())
+        write_junit(path, [Suite(name, cases, self._properties())], timestamp=started)
 
-    def _gaps(self) -> Iterator[Case]:
-        """What the sweep never came to, as one case more; asked once all others are there."""
+    def _properties(self) -> Iterator[tuple[str, str]]:
+        """The properties of the suite: what was really run, so they are asked for once all cases are there."""
+        first = self.seeds.start
+        yield from suite_properties(commit_line(), {"seeds": f"{first}..{first + self.tally.seeds}"})
+
+    def _last_cases(self) -> Iterator[Case]:
+        """That the sweep was cut short, or what it never came to, as one case more; asked once all others are there."""
+        if self.tally.broken_off:
+            done, last = self.seeds.start + self.tally.seeds, self.seeds.stop
+            text = f"interrupted after {self.tally.seeds} of {len(self.seeds)} seeds: {done}..{last} were not run"
+            yield Case("every seed is run", 0.0, text, kind="interrupted", is_error=True)
         gaps = self.tally.gaps()
         if gaps:
             yield Case("what must happen sometimes", 0.0, "\n".join(gaps), kind="gap")

@@ -14,6 +14,8 @@ from msgspec.structs import fields
 
 from sim.failure.smaller import default_of
 from sim.faults import Fault
+from sim.files.spelling import Key, spelling_of
+from sim.files.spelling import default_of as default_of_key
 from sim.scenario import Scenario
 
 LISTED_MAX = 12
@@ -56,7 +58,10 @@ def _differences(before: Struct, after: Struct, prefix: str) -> list[tuple[str, 
 
 
 def unusual_options(scenario: Scenario) -> list[tuple[str, str]]:
-    """(name, value) of every option of an expanded scenario that is not the default, faults apart; sizes always."""
+    """(name, value) of every option of an expanded scenario that is not the default, faults apart; sizes always.
+
+    What stands in a table of the TOML file is told key by key, as it is spelt there: `link.latency_ms`.
+    """
     always = {"nodes", "seconds", "start"}
     apart = {"faults", "seed", "name"}
     found: list[tuple[str, str]] = []
@@ -64,8 +69,8 @@ def unusual_options(scenario: Scenario) -> list[tuple[str, str]]:
         value, default = getattr(scenario, field.name), default_of(field)
         if field.name in apart:
             continue
-        if isinstance(value, Struct) and type(value) is type(default):
-            found += [(name, show_value(now)) for name, _, now in _differences(default, value, f"{field.name}.")]
+        if isinstance(value, Struct) and value != default and (written := _written(value)):
+            found += [(f"{field.name}.{key}", text) for key, text in written.items()]
         elif field.name in always or value != default:
             found.append((field.name, show_value(value)))
     return found
@@ -98,6 +103,31 @@ def show_value(value: Any) -> str:
         return value or "(none)"
     if isinstance(value, bool | int):
         return str(value)
-    if isinstance(value, tuple) and not value:
+    if value is None or value == ():
         return "(none)"
-    return msgspec.json.encode(value).decode()
+    return _as_toml(value)
+
+
+def _written(value: Struct) -> dict[str, str]:
+    """What a TOML table for `value` holds, key by key; what has its default is left out."""
+    written: dict[str, str] = {}
+    for name, key in spelling_of(type(value)).items():
+        assert isinstance(key, Key), f"{name} of {type(value).__name__} is a table of its own"
+        now = tuple(getattr(value, field.name) for field in key.fields)
+        if now != tuple(default_of_key(field) for field in key.fields):
+            written[name] = _as_toml(now if key.is_range else now[0])
+    return written
+
+
+def _as_toml(value: Any) -> str:
+    """A value inside of another, on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, Struct | Mapping):
+        inner = _written(value) if isinstance(value, Struct) else {key: _as_toml(each) for key, each in value.items()}
+        return f"{{ {', '.join(f'{key} = {text}' for key, text in inner.items())} }}" if inner else "{}"
+    return show_value(value)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
@@ -30,6 +31,17 @@ CONTEXT = 5
 MARKS = frozenset({Kind.MARK, Kind.CRASH, Kind.BOOT, Kind.FAULT})
 TOLD = MARKS | {Kind.FACT, Kind.START, Kind.REPLY, Kind.DURABLE, Kind.CUT}
 _TOKEN = re.compile(r"task (?P<task>\S+\b)|(?P<number>(?<![\w.…])\d+(?:\.\d+)?(?!\w))|(?P<word>[\w/.-]+)")
+SIGNS = {
+    "SELF": "the node that tells it",
+    "OTHER": "any other node",
+    "HANDLER": "any handler",
+    "ID": "any identifier",
+    "#": "a number that is told for the first time",
+    "=": "the same number as the last time",
+    "↑": "a larger number than the last time",
+    "↓": "a smaller number than the last time",
+}
+"""What stands for names and numbers in a form."""
 _IDENTIFIER = re.compile(r"(?=.*\d)(?=.*[a-z])[a-z0-9._-]{8,}")
 
 Form: TypeAlias = str
@@ -61,6 +73,8 @@ class Divergence(Struct, frozen=True):
     before_a: tuple[int, ...]
     """Positions of what came before it."""
     before_b: tuple[int, ...]
+    legend: str = ""
+    """What the signs in `text` stand for, in one sentence; empty where there are none."""
 
 
 def first_divergence(
@@ -130,19 +144,28 @@ def _new(a: Recording, passing: Sequence[Recording], at: int, at_b: int | None, 
     text = f"never in {listed}: {form}"
     if at_b is not None:
         text = f"a weak hint, for only the order is new: never in {listed} after what came before it there: {form}"
-    if any(relation in form for relation in "#=↑↓"):
-        text += " (a number that is # the first, = as before, ↑ larger, ↓ smaller)"
     if any(each.kind is Kind.VIOLATION for each in a.happenings[:at]):
         text += "; it comes after the violation, and may be its consequence"
-    before_b = () if at_b is None else _before(passing[0], at_b, context)
-    return Divergence(How.NEW, text, at, at_b, _before(a, at, context), before_b)
+    here, there = a.happenings[at], passing[0].happenings
+    before_a = _before(a, at, here.node, context)
+    if at_b is None:  # what the other did at that node by that time
+        before_b = _before(passing[0], bisect_right(there, here.at, key=lambda each: each.at), here.node, context)
+    else:
+        before_b = _before(passing[0], at_b, there[at_b].node, context)
+    return Divergence(How.NEW, text, at, at_b, before_a, before_b, _legend(form))
 
 
-def _before(recording: Recording, at: int, context: int) -> tuple[int, ...]:
-    """The last changes before `at` at the same node, or of the mesh."""
-    nodes = frozenset({recording.happenings[at].node} - {-1})
+def _legend(form: Form) -> str:
+    stands = [f"{sign} for {words}" for sign, words in SIGNS.items() if re.search(rf"(?<!\w){sign}(?!\w)", form)]
+    listed = " and ".join([", ".join(stands[:-1]), stands[-1]] if len(stands) > 1 else stands)
+    return f"In this pattern, {listed.replace(' for ', ' stands for ', 1)}." if listed else ""
+
+
+def _before(recording: Recording, end: int, node: int, context: int) -> tuple[int, ...]:
+    """The last changes before position `end` at a node, or of the mesh (−1)."""
+    nodes = frozenset({node} - {-1})
     found: list[int] = []
-    for position in range(at - 1, -1, -1):
+    for position in range(end - 1, -1, -1):
         happening = recording.happenings[position]
         if happening.kind not in TRAFFIC and concerns(happening, nodes):
             found.append(position)
@@ -222,15 +245,16 @@ def _related(masked: str, values: Sequence[float], before: Sequence[float] | Non
 
 def show_divergence(divergence: Divergence, a: Recording, b: Recording, name_a: str, name_b: str) -> list[str]:
     """The difference and what came before it, on both sides."""
-    lines = textwrap.wrap(divergence.text + ".", WIDTH)
+    lines = [*textwrap.wrap(divergence.text + ".", WIDTH), *textwrap.wrap(divergence.legend, WIDTH)]
+    is_new = divergence.how is How.NEW
     for name, recording, before, at in (
         (name_a, a, divergence.before_a, divergence.at_a),
         (name_b, b, divergence.before_b, divergence.at_b),
     ):
-        if at is None and not before:
+        if at is None and not before and not is_new:
             continue
-        lines += ["", f"{name}:"]
+        lines += ["", f"{name}, up to the same time:" if at is None and is_new else f"{name}:"]
         lines += lines_of(recording, [*before, *([] if at is None else [at])], marked=-1 if at is None else at)
         if at is None:
-            lines.append("> (ends here)")
+            lines.append("> (what is marked above does not follow here)" if is_new else "> (ends here)")
     return lines

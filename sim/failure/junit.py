@@ -1,8 +1,9 @@
 """JUnit XML, as the test pages of GitHub, GitLab and Jenkins read it.
 
 There is no standard, only readers; this keeps to what all of them take: `testsuites` > `testsuite` > (`properties`,
-`testcase` > (`properties`, `failure`)), with counts that add up. One suite is one scenario, one case is one seed. In a
-long sweep the seeds that passed are put together in ranges, while every seed that failed stays a case of its own.
+`testcase` > (`properties`, `failure` or `error`)), with counts that add up. One suite is one scenario, one case is one
+seed. In a long sweep the seeds that passed are put together in ranges, while every seed that failed stays a case of its
+own.
 
 Memory does not grow with the number of cases: they go to a temporary file first, because their counts come before them
 in the document. The document itself is written beside its target and renamed, so a reader sees all of it or nothing.
@@ -40,14 +41,16 @@ class Case(Struct, frozen=True):
     kind: str = "violation"
     """What sort of failure: the name of the property."""
     properties: tuple[tuple[str, str], ...] = ()
+    is_error: bool = False
+    """The test could not be done: no property failed, and yet nothing was shown to hold."""
 
 
 class Suite(Struct, frozen=True):
-    """The cases of one scenario. They may come from a generator: they are read once."""
+    """The cases of one scenario. They may come from a generator: they are read once, and the properties after them."""
 
     name: str
     cases: Iterable[Case]
-    properties: tuple[tuple[str, str], ...] = ()
+    properties: Iterable[tuple[str, str]] = ()
 
 
 class _Totals:
@@ -56,10 +59,11 @@ class _Totals:
     def __init__(self) -> None:
         self.tests = 0
         self.failures = 0
+        self.errors = 0
         self.seconds = 0.0
 
     def attributes(self) -> str:
-        counts = f'tests="{self.tests}" failures="{self.failures}" errors="0" skipped="0"'
+        counts = f'tests="{self.tests}" failures="{self.failures}" errors="{self.errors}" skipped="0"'
         return f'{counts} time="{max(0.0, self.seconds):.3f}"'
 
 
@@ -92,7 +96,8 @@ def _write_suite(out: IO[str], suite: Suite, whole: _Totals, timestamp: str) -> 
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as body:
         for case in suite.cases:
             totals.tests += 1
-            totals.failures += bool(case.failure)
+            totals.failures += bool(case.failure) and not case.is_error
+            totals.errors += bool(case.failure) and case.is_error
             totals.seconds += case.seconds
             _write_case(body, suite.name, case)
         body.seek(0)
@@ -103,6 +108,7 @@ def _write_suite(out: IO[str], suite: Suite, whole: _Totals, timestamp: str) -> 
         out.write("  </testsuite>\n")
     whole.tests += totals.tests
     whole.failures += totals.failures
+    whole.errors += totals.errors
     whole.seconds += totals.seconds
 
 
@@ -114,9 +120,10 @@ def _write_case(out: IO[str], suite: str, case: Case) -> None:
     _write_properties(out, case.properties, "      ")
     if case.failure:
         message = case.failure.strip().partition("\n")[0]
-        out.write(f"      <failure type={_attribute(case.kind)} message={_attribute(message)}>")
+        tag = "error" if case.is_error else "failure"
+        out.write(f"      <{tag} type={_attribute(case.kind)} message={_attribute(message)}>")
         out.write(_cdata(case.failure))
-        out.write("</failure>\n")
+        out.write(f"</{tag}>\n")
     out.write("    </testcase>\n")
 
 

@@ -11,6 +11,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ from msgspec.structs import replace
 from protocols.core import NANOS_PER_S
 from protocols.node import Node
 from sim.checkers.checker import Checker
+from sim.errors import ScenarioError
 from sim.failure.divergence import Divergence, first_divergence, show_divergence
 from sim.failure.lines import LINES, around
 from sim.failure.shrink import RUNS_MAX, NothingToShrink, OnProgress, Shrunk, shrink
 from sim.failure.source import commit_line
 from sim.failure.watched import BROKE_OFF, BreaksOff, Watched, watched
-from sim.files import dumps
+from sim.files import dumps, load
 from sim.process import CoreFactory
 from sim.record.happening import Recording
 from sim.scenario import Report, Scenario
@@ -247,20 +249,40 @@ def _with_files(failure: Failure, out: Path | None) -> Failure:
 
     if out is None:
         return failure
-    stem = file_name(failure.scenario, failure.report.seed)
-    wanted = [(out / f"{stem}.toml", failure.scenario)]
-    if failure.shrunk is not None and failure.shrunk.changes:
-        wanted.append((out / f"{stem}-small.toml", failure.shrunk.scenario))
     written: list[Path] = []
-    for path, scenario in wanted:
+    for path, scenario in _replay_files(failure, out):
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_whole(path, dumps(scenario, comment=file_comment(failure, path, scenario)))
+            if not path.exists():  # one that is there holds this very run, and whoever keeps it may have written in it
+                write_whole(path, dumps(scenario, comment=file_comment(failure, path, scenario)))
         except OSError as error:
             note = f"{path} could not be written: {error.strerror or error}. Name another folder with --out."
             return replace(failure, files=tuple(written), notes=(*failure.notes, note))
         written.append(path)
     return replace(failure, files=tuple(written), repro=failure.repro or replay_command(written[0]))
+
+
+def _replay_files(failure: Failure, out: Path) -> list[tuple[Path, Scenario]]:
+    """What to write where: under the first name at which no file stands that holds another run, which would be lost."""
+    stem = file_name(failure.scenario, failure.report.seed)
+    for number in count(1):
+        numbered = stem if number == 1 else f"{stem}-{number}"
+        wanted = [(out / f"{numbered}.toml", failure.scenario)]
+        if failure.shrunk is not None and failure.shrunk.changes:
+            wanted.append((out / f"{numbered}-small.toml", failure.shrunk.scenario))
+        if all(_is_free(path, scenario) for path, scenario in wanted):
+            return wanted
+    raise AssertionError("numbers do not end")
+
+
+def _is_free(path: Path, scenario: Scenario) -> bool:
+    """Whether there is no file `path`, or one that holds `scenario`."""
+    try:
+        return not path.exists() or load(path) == scenario
+    except ScenarioError:
+        return False
+    except OSError:
+        return True  # it cannot be looked at; that it cannot be written either is told when that is tried
 
 
 def write_whole(path: Path, text: str) -> None:

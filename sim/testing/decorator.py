@@ -11,14 +11,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeAlias, overload
 
+import msgspec
 from msgspec.structs import replace
 
 from protocols.node import Node
-from sim.checkers import Checker
+from sim.checkers import BY_NAME, Checker
 from sim.clock import ClockProfile
 from sim.disk import DiskProfile
 from sim.errors import ScenarioError, nearest
 from sim.faults import AnyFault
+from sim.faults.short import parse_fault
 from sim.network import LinkProfile
 from sim.process import CoreFactory
 from sim.scenario import Scenario
@@ -56,10 +58,10 @@ def sim_test(
     disk: DiskProfile = ...,
     clock: ClockProfile = ...,
     tasks_per_s: float = ...,
-    faults: Iterable[AnyFault] = ...,
+    faults: Iterable[AnyFault | str] = ...,
     scenario: Scenario = ...,
     handlers: Mapping[str, Handler | Callable[..., Any]] = ...,
-    checkers: Sequence[type[Checker]] | None = ...,
+    checkers: Sequence[type[Checker] | str] | None = ...,
     settle: bool = ...,
     limit_s: float = ...,
     core_factory: CoreFactory = ...,
@@ -73,7 +75,7 @@ def sim_test(
     seeds: int | range | None = None,
     scenario: Scenario | None = None,
     handlers: Mapping[str, Handler | Callable[..., Any]] | None = None,
-    checkers: Sequence[type[Checker]] | None = None,
+    checkers: Sequence[type[Checker] | str] | None = None,
     settle: bool = True,
     limit_s: float = 600.0,
     core_factory: CoreFactory = Node,
@@ -82,12 +84,14 @@ def sim_test(
     """Decorate `async def test_…(sim, …)`: it is run once for every seed, each time in a fresh mesh.
 
     - `nodes` (5), `start` ("converged", or "join"), `link`, `disk`, `clock`: the mesh, as in `sim.scenario.Scenario`.
-    - `faults`, `tasks_per_s`: what happens beside the test, by timeline, and until it is over.
+    - `faults` (objects, or short texts such as "halves@20-40"), `tasks_per_s`: what happens beside the test, by
+      timeline, and until it is over.
     - `seconds`: how long that phase lasts at least; it lasts until the test returns and all `faults` are over.
     - `scenario`: a whole `Scenario` in place of all of these.
     - `seeds`: how many, from 0, or a range. Without it the ini option `sim_seeds` says (50).
     - `handlers`: task handlers by name, functions or `Handler(function, concurrency=…, crashes=…, …)`.
-    - `checkers`: what is checked beside the test's own properties; all of `sim.checkers.DEFAULT` without it.
+    - `checkers`: what is checked beside the test's own properties, classes or names of `sim.checkers.BY_NAME`; all of
+      `sim.checkers.DEFAULT` without it.
     - `settle`: whether the mesh, healed, must come to rest afterwards as the checkers demand.
     - `limit_s`: virtual seconds after which a test that is not over has failed.
 
@@ -107,7 +111,7 @@ def plan_of(
     scenario: Scenario | None,
     given: Mapping[str, Any],
     handlers: Mapping[str, Handler | Callable[..., Any]] | None = None,
-    checkers: Sequence[type[Checker]] | None = None,
+    checkers: Sequence[type[Checker] | str] | None = None,
     *,
     settle: bool = True,
     limit_s: float = 600.0,
@@ -117,8 +121,16 @@ def plan_of(
     if scenario is not None and given:
         raise ScenarioError(f"sim_test takes scenario=, or {', '.join(given)}, not both. Put it into the scenario.")
     if scenario is None:
-        scenario = _scenario(dict(given))
+        scenario = _scenario(given)
+    elif isinstance(scenario, Scenario):
+        scenario = _of_right_types({name: getattr(scenario, name) for name in Scenario.__struct_fields__})
+    else:
+        raise ScenarioError(f"sim_test(scenario={scenario!r}): it must be a Scenario, as in Scenario(nodes=3).")
     scenario.validate()
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        raise ScenarioError(f"sim_test(limit_s={limit_s!r}): it must be a number of virtual seconds.")
+    if handlers is not None and not isinstance(handlers, Mapping):
+        raise ScenarioError(f"sim_test(handlers={handlers!r}): give functions by name, as in {{'deposit': deposit}}.")
     if not scenario.seconds <= limit_s <= LIMIT_S_MAX:
         raise ScenarioError(
             f"limit_s {limit_s:g}: it must be at least as long as the scenario, {scenario.seconds:g} s, "
@@ -126,7 +138,7 @@ def plan_of(
         )
     return Plan(
         scenario=scenario,
-        checkers=checkers_of(scenario) if checkers is None else tuple(checkers),
+        checkers=checkers_of(scenario) if checkers is None else _checkers(checkers),
         handlers={name: as_handler(name, handler) for name, handler in (handlers or {}).items()},
         settle=settle,
         limit_s=limit_s,
@@ -134,15 +146,52 @@ def plan_of(
     )
 
 
-def _scenario(given: dict[str, Any]) -> Scenario:
+def _scenario(given: Mapping[str, Any]) -> Scenario:
     known = [name for name in Scenario.__struct_fields__ if name not in ("seed", "sometimes")]
     for name in given:
         if name not in known:
             raise ScenarioError(f"sim_test has no option {name!r}. {nearest(name, [*known, *OWN_OPTIONS])}")
-    faults = given["faults"] = tuple(given.get("faults", ()))
-    last = max((fault.end_s or fault.start_s for fault in faults), default=0.0)
-    given["seconds"] = max(given.get("seconds", SHORTEST_S), last, SHORTEST_S)
-    return Scenario(**given)
+    faults = _each("faults", given.get("faults", ()), "faults, as in [Halves(20, 40)] or ['halves@20-40']")
+    parsed = tuple(parse_fault(fault) if isinstance(fault, str) else fault for fault in faults)
+    scenario = _of_right_types({"seconds": SHORTEST_S, **given, "faults": parsed})
+    last = max((fault.end_s or fault.start_s for fault in scenario.faults), default=0.0)
+    return replace(scenario, seconds=max(scenario.seconds, last, SHORTEST_S))
+
+
+def _of_right_types(given: Mapping[str, Any]) -> Scenario:
+    """The scenario of these options. A struct that is called checks no types, so all go through plain data and back."""
+    checked = dict(given)
+    for name, value in given.items():
+        try:
+            checked[name] = getattr(msgspec.convert({name: msgspec.to_builtins(value)}, Scenario), name)
+        except (msgspec.ValidationError, TypeError) as error:  # a TypeError: what is no data at all, as a class
+            reason, _, place = str(error).partition(" - at `$.")
+            if reason.startswith("Invalid enum value"):
+                continue  # a word that is misspelt: `validate` points to the nearest
+            inner = "" if place.rstrip("`") in ("", name) else f" (in {place.rstrip('`')}: {reason.lower()})"
+            kind = Scenario.__annotations__[name]
+            raise ScenarioError(f"sim_test({name}={value!r:.120}): it must be of type {kind}{inner}.") from None
+    return Scenario(**checked)
+
+
+def _each(option: str, given: object, wanted: str) -> tuple[Any, ...]:
+    """The members of an option that is a list. A text is not taken for its characters."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ScenarioError(f"sim_test({option}={given!r}): it must be a list of {wanted}.")
+    return tuple(given)
+
+
+def _checkers(given: object) -> tuple[type[Checker], ...]:
+    """Checkers by class or by name. Raises `ScenarioError`."""
+    chosen: list[type[Checker]] = []
+    for each in _each("checkers", given, "Checker classes or their names, as in ['agreement']"):
+        if isinstance(each, str) and each not in BY_NAME:
+            raise ScenarioError(f"sim_test(checkers=…): there is no property {each!r}. {nearest(each, BY_NAME)}")
+        checker = BY_NAME[each] if isinstance(each, str) else each
+        if not (isinstance(checker, type) and issubclass(checker, Checker)):
+            raise ScenarioError(f"sim_test(checkers=…): {each!r} is no Checker class, and no name of one.")
+        chosen.append(checker)
+    return tuple(chosen)
 
 
 def seeds_declared(seeds: int | range | None) -> range | None:

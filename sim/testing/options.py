@@ -5,6 +5,7 @@ The pytest plugin sets it for each test; without the plugin (a test called as a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from msgspec import Struct
@@ -13,6 +14,10 @@ SEEDS = 50
 """Seeds of a test that does not say how many."""
 SEEDS_MAX = 10_000_000
 JOBS_MAX = 1024
+
+
+def _nobody(seeds: int) -> None:
+    return None
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -26,6 +31,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """How to name the test to pytest, quoted for a shell; empty where it does not run under pytest."""
     file: str = ""
     """The file that the test is in, relative to the folder that pytest was started in."""
+    ran: Callable[[int], None] = _nobody
+    """Told how many seeds of a test were run, the one that failed included."""
 
 
 USUAL = Options()

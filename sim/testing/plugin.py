@@ -1,4 +1,6 @@
-"""The pytest plugin: options, and the report of a failing seed. It does nothing to tests that are not simulated.
+"""The pytest plugin: options, the report of a failing seed, and how much was run.
+
+It does nothing to tests that are not simulated.
 
 Loaded by the entry point `pytest11` wherever the package is installed, so importing it must stay cheap: what runs
 simulations is imported by the tests that use it.
@@ -24,6 +26,8 @@ from sim.errors import ScenarioError
 from sim.testing.options import JOBS_MAX, SEEDS, SEEDS_MAX, Options, options
 
 BASE = pytest.StashKey[Options]()
+RAN = "sim_seeds"
+"""A property of a test's report, which travels between processes and into JUnit's: how many seeds were run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,6 +113,7 @@ def _options_for(item: pytest.Item) -> Options:
         jobs=base.jobs,
         test=shlex.quote(f"{file}::{name}" if name else file),
         file=file,
+        ran=lambda seeds: item.user_properties.append((RAN, seeds)),
     )
 
 
@@ -123,3 +128,20 @@ def pytest_runtest_makereport(
         report.sections.append(("simulation", text))
         item.user_properties.append(("sim_repro", repro))  # JUnit's report has these, and no sections
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    ran = [
+        seeds
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, seeds in report.user_properties
+        if name == RAN and isinstance(seeds, int)
+    ]
+    if ran and terminalreporter.verbosity >= 0:
+        terminalreporter.write_line(f"meshsim: {_counted(len(ran), 'test')}, {_counted(sum(ran), 'seed')}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

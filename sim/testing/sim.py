@@ -28,8 +28,8 @@ from sim.testing.tasks import Event, Loop, Task
 if TYPE_CHECKING:
     from sim.world import World
 
-LOOK_EVERY_S = 0.1
-"""How often `eventually` looks."""
+LOOK_EVERY = NANOS_PER_S // 10
+"""How often `eventually` looks, in nanoseconds."""
 
 
 class Sim:
@@ -205,7 +205,9 @@ class Sim:
 
     async def _reached(self, predicate: Predicate, within: float, *, every_step: bool) -> bool:
         __tracebackhide__ = True
-        loop = self.loop
+        loop, kernel = self.loop, self.world.kernel
+        if not within >= 0:
+            raise ScenarioError(f"within={within!r}: the seconds must be 0 or more.")
         if not wrong(self, predicate):
             await loop.sleep(0)
             return True
@@ -219,12 +221,13 @@ class Sim:
                     loop.wake(task)
 
         stop = self.conditions.wait(look) if every_step else _nothing
-        until = self.now + within
+        # In whole nanoseconds, as the clock: a rest that rounds to nothing would be waited for without end.
+        until = None if math.isinf(within) else kernel.now + round(within * NANOS_PER_S)
         try:
-            while not found and self.now < until:
+            while not found and (until is None or kernel.now < until):
                 waiting = [task]
-                at = self.world.kernel.now + round(min(LOOK_EVERY_S, until - self.now) * NANOS_PER_S)
-                self.world.kernel.push(at, _wake, waiting, loop)
+                at = kernel.now + LOOK_EVERY
+                kernel.push(at if until is None else min(at, until), _wake, waiting, loop)
                 await loop.park(waiting.clear)
                 waiting.clear()
                 if not found:

@@ -54,6 +54,7 @@ def run_test(plan: Plan, declared: range, body: TestBody, options: Options, plac
             failing = result
             break
         together.append(result)
+    options.ran(len(together) + (failing is not None))
     if failing is not None:
         raise_failure(plan, failing, body, options, place)
     if len(seeds) >= len(declared) and options.seed is None:

@@ -114,5 +114,6 @@ def test_ctrl_c_tells_what_there_is(jobs: str, folder: Path) -> None:
     assert document["held"] is False
     assert document["seeds"] == len(document["runs"]) >= 3
     [suite] = ElementTree.parse(folder / "part.xml").getroot()
-    [case] = suite.iter("testcase")
+    [case, cut_short] = suite.iter("testcase")
+    assert cut_short.find("error") is not None
     assert case.attrib["name"] == f"seeds 0 to {document['seeds'] - 1}"

@@ -130,6 +130,28 @@ def test_a_violation_is_exit_1_and_says_how_to_see_it_again(folder: Path, capsys
 
 
 @pytest.mark.usefixtures("broken")
+def test_replay_loses_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = ["--partition", "halves@2-18", "--crash", "1@3-6"]
+    assert main([*SMALL, *faults, "--seed", "3", "--out", "kept", "--shrink", "60"]) == Exit.VIOLATED
+    before = {path: path.read_bytes() + b"# mine\n" for path in sorted(Path("kept").iterdir())}
+    whole, small = sorted(before, key=lambda path: len(path.name))
+    for path, text in before.items():
+        path.write_bytes(text)
+    for path in (small, whole):
+        assert main(["replay", str(path), *FAST]) == Exit.VIOLATED
+    assert "no file" in capsys.readouterr().out
+    assert list(folder.iterdir()) == [folder / "kept"]
+    assert {path: path.read_bytes() for path in Path("kept").iterdir()} == before
+    for command in ("replay", "run"):
+        for path in (small, whole):
+            assert main([command, str(path), *FAST, "--out", "kept"]) == Exit.VIOLATED
+    assert {path: path.read_bytes() for path in before} == before
+    [more] = set(Path("kept").iterdir()) - before.keys()
+    assert more.name == "failure-scenario-3-2.toml"
+    assert load(more) == load(small)
+
+
+@pytest.mark.usefixtures("broken")
 def test_a_sweep_names_the_seeds_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = [*SMALL, *FAST, "--partition", "halves@2-18", "--seeds", "5..7", "--jobs", "1"]
     assert main([*sweep, "--json"]) == Exit.VIOLATED
@@ -164,8 +186,12 @@ def test_junit_has_a_case_for_every_seed(folder: Path, capsys: pytest.CaptureFix
     document = json.loads(capsys.readouterr().out)
     [suite] = ElementTree.parse("results.xml").getroot()
     assert suite.attrib["name"] == "small"
-    assert [case.attrib["name"] for case in suite.iter("testcase")] == ["seed 5", "seed 6"]
-    first, second = suite.iter("failure")
+    assert {case.attrib["name"] for case in suite.iter("testcase")} == {"seed 5", "seed 6"}
+    first, second = (
+        case.find("failure") for case in sorted(suite.iter("testcase"), key=lambda each: each.attrib["name"])
+    )
+    assert first is not None
+    assert second is not None
     assert (first.text or "").endswith(document["failure"]["text"])
     assert "Again: meshsim replay small.toml --seed 6" in (second.text or "")
 
@@ -188,6 +214,8 @@ def test_junit_of_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--loss", "5"], "For 5 % write 0.05"),
         (["--loss", "much"], "--help"),
         (["--seeds", "5"], "as in 0..500"),
+        (["--seed", "1", "--seeds", "0..3"], "--seed 1 is one run, --seeds 0..3 are many. Leave one"),
+        (["--seed", "0", "--seeds", "0..3"], "Leave one of the two out"),
         (["--seeds", "9..3"], "Did you mean 3..9?"),
         (["--seeds", "3..3"], "Did you mean 3..4?"),
         (["--seeds", "0..99999999999"], "at most"),

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from msgspec.structs import replace
 
+from sim.checkers import Violation
 from sim.cli import Exit, main
 from sim.cli.options import Changes
 from sim.cli.sweeping import Sweep
@@ -101,7 +102,47 @@ def test_ctrl_c_ends_a_sweep_with_what_there_is(
         assert "3 of 10 seeds in" in output
         assert "interrupted after 3 of 10 seeds" in output
     [suite] = ElementTree.parse(folder / "x.xml").getroot()
-    assert suite.attrib["tests"] == "3"
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("4", "0", "1")
+    [error] = suite.iter("error")
+    assert error.attrib["message"] == "interrupted after 3 of 10 seeds: 3..10 were not run"
+    assert {each.attrib["name"]: each.attrib["value"] for each in suite.find("properties") or ()}["seeds"] == "0..3"
+
+
+@pytest.mark.parametrize(
+    ("held", "nearest"),
+    [({0, 1, 9}, 1), ({0, 6, 7, 8}, 6), ({3, 5}, 3), ({0, 9}, 0), ({9}, 9), (set(), None)],
+)
+def test_a_failure_is_compared_with_the_nearest_seed_that_held(
+    held: set[int], nearest: int | None, report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of seeds 0 to 9; those before 4 that are not in `held` are not in the sweep, and 4 is the first that fails."""
+    given: list[int | None] = []
+
+    def look(scenario: Scenario, failing: Report, *, passing: Report | None, **_: object) -> None:
+        assert failing.seed == 4
+        given.append(None if passing is None else passing.seed)
+
+    monkeypatch.setattr("sim.cli.sweeping.look_into", look)
+    fell = (Violation("agreement", 1.0, "n1", "no"),)
+    seeds = [seed for seed in range(10) if seed in held or seed >= 4]
+    reports = (replace(report, seed=seed, violations=() if seed in held else fell) for seed in seeds)
+    assert sweep_of(10, junit=folder / "x.xml").run(reports) == Exit.VIOLATED
+    assert given == [nearest]
+    [suite] = ElementTree.parse(folder / "x.xml").getroot()
+    assert sorted(case.attrib["name"] for case in suite.iter("testcase")) == [f"seed {seed}" for seed in seeds]
+
+
+def test_a_sweep_that_is_cut_short_still_looks_into_what_failed(
+    report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> Iterator[Report]:
+        yield replace(report, violations=(Violation("agreement", 1.0, "n1", "no"),))
+        raise KeyboardInterrupt
+
+    seen: list[int] = []
+    monkeypatch.setattr("sim.cli.sweeping.look_into", lambda _, failing, **__: seen.append(failing.seed))
+    assert sweep_of(10).run(interrupted()) == Exit.INTERRUPTED
+    assert seen == [0]
 
 
 def test_a_part_of_a_sweep_need_not_get_anywhere(report: Report, capsys: pytest.CaptureFixture[str]) -> None:

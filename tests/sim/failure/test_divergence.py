@@ -126,6 +126,24 @@ def test_a_kind_of_mark_that_the_other_never_shows_is_where_they_part() -> None:
     assert found.before_a == (1,)
 
 
+def test_both_sides_are_shown_and_the_signs_explained() -> None:
+    good = story(0, (0, 1, 2), seed=1)
+    number = happened(40, Kind.FACT, 0, "Counted", "counts 4 for n1", 1)
+    bad = replace(good, scenario=replace(good.scenario, seed=2), happenings=(*good.happenings, number))
+    found = first_divergence(bad, good)
+    assert found is not None
+    assert found.text == "never in seed 1: counts # for OTHER"
+    lines = show_divergence(found, bad, good, "A", "B")
+    text = " ".join(lines)
+    assert (
+        "In this pattern, OTHER stands for any other node and # for a number that is told for the first time." in text
+    )
+    theirs = lines[lines.index("B, up to the same time:") :]
+    assert any("n1 is suspect" in line for line in theirs)
+    assert theirs[-1] == "> (what is marked above does not follow here)"
+    assert "(ends here)" not in text
+
+
 def test_a_number_that_goes_back_is_where_they_part() -> None:
     good = story(0, (0, 1, 2), seed=1, incarnation=3)
     back = verdict(40, 0, 1, "alive", 3)

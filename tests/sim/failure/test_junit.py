@@ -17,10 +17,11 @@ from sim.scenario import Report, Scenario, run
 ALLOWED: dict[str, tuple[str, ...]] = {
     "testsuites": ("testsuite",),
     "testsuite": ("properties", "testcase"),
-    "testcase": ("properties", "failure"),
+    "testcase": ("properties", "failure", "error"),
     "properties": ("property",),
     "property": (),
     "failure": (),
+    "error": (),
 }
 NEEDED: dict[str, tuple[str, ...]] = {
     "testsuites": ("tests", "failures", "errors", "skipped", "time"),
@@ -28,6 +29,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "testcase": ("classname", "name", "time"),
     "property": ("name", "value"),
     "failure": ("message", "type"),
+    "error": ("message", "type"),
 }
 
 
@@ -47,12 +49,13 @@ def parsed(path: Path) -> ET.Element:
     root = ET.parse(path).getroot()
     assert root.tag == "testsuites"
     check(root)
-    for name in ("tests", "failures"):
+    for name in ("tests", "failures", "errors"):
         assert int(root.get(name, "")) == sum(int(suite.get(name, "")) for suite in root)
     for suite in root:
         cases = suite.findall("testcase")
         assert int(suite.get("tests", "")) == len(cases)
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
+        assert int(suite.get("errors", "")) == len(suite.findall("testcase/error"))
         assert float(suite.get("time", "")) == pytest.approx(sum(float(c.get("time", "")) for c in cases), abs=0.01)
         assert len({case.get("name") for case in cases}) == len(cases)
     return root
@@ -126,6 +129,15 @@ def test_whatever_a_failure_says_is_xml(text: str, tmp_path: Path) -> None:
     assert failure.text == legal
     assert root[0].get("name") == f"of {legal}"
     assert failure.get("message") == legal.partition("\n")[0]
+
+
+def test_what_could_not_be_tested_is_an_error_and_no_failure(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    write_junit(path, [Suite("cut short", [Case("all", 0.0, "interrupted\nat 3", kind="interrupted", is_error=True)])])
+    root = parsed(path)
+    assert (root.get("failures"), root.get("errors")) == ("0", "1")
+    [error] = root.iter("error")
+    assert (error.get("type"), error.get("message")) == ("interrupted", "interrupted")
 
 
 def test_several_suites_add_up(held: Report, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from protocols.core import Fact, Instant
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import State
-from sim import PropertyViolated, Sim, all_agree, incarnations_grow
+from sim import NotReached, PropertyViolated, Sim, all_agree, incarnations_grow
 from sim.checkers import DEFAULT, Checker, IncarnationsGrow
 from sim.errors import ScenarioError
 from sim.marks import MARKS
@@ -176,6 +176,30 @@ def test_a_checker_that_watches_already_is_not_installed_twice() -> None:
 
     passes(body)
     passes(body, nodes=3, checkers=())
+
+
+@pytest.mark.parametrize("wait", ["eventually", "until"])
+@pytest.mark.parametrize(
+    ("before_s", "within"), [(30, 0.01), (30, 0.1), (30, 1.1), (30, 7.7), (7.3, 7.7), (0.1, 0.9), (0, 1e-9), (0, 0)]
+)
+def test_a_wait_for_what_never_comes_ends_at_its_deadline_to_the_nanosecond(
+    wait: str, before_s: float, within: float
+) -> None:
+    async def body(sim: Sim) -> None:
+        await sim.sleep(before_s)
+        begun = sim.world.kernel.now
+        with pytest.raises(NotReached, match="did not hold within"):
+            await getattr(sim, wait)(lambda s: False, within=within)
+        assert sim.world.kernel.now - begun == round(within * 1e9)
+
+    passes(body, settle=False)
+
+
+def test_a_wait_needs_a_bound_that_is_a_time() -> None:
+    async def body(sim: Sim) -> None:
+        await sim.until(held, within=-1)
+
+    assert "within=-1: the seconds must be 0 or more" in fails(body, ScenarioError)
 
 
 def test_sometimes_notes_whether_it_has_ever_held() -> None:

@@ -10,7 +10,10 @@ import pytest
 
 import sim as public
 from sim import Scenario, ScenarioError, Sim, all_agree, incarnations_grow, sim_test
+from sim.checkers import Agreement, IncarnationsGrow
+from sim.clock import ClockProfile
 from sim.faults import Halves
+from sim.network import LinkProfile
 from sim.testing.decorator import plan_of, seeds_declared
 
 SEEN: dict[str, list[object]] = {}
@@ -133,6 +136,20 @@ def test_a_function_that_is_no_simulated_test_is_refused(function: Any, words: s
         ({"limit_s": 0.5}, "at least as long as the scenario"),
         ({"scenario": Scenario(seconds=3600)}, "at least as long as the scenario, 3600 s"),
         ({"faults": [Halves(9, 3)]}, "ends before it begins"),
+        ({"faults": ["halvs@5-10"]}, "Did you mean 'halves'"),
+        ({"faults": "halves@5-10"}, "must be a list of faults"),
+        ({"faults": [3]}, "faults.0.: expected `object`, got `int`"),
+        ({"nodes": "5"}, "nodes='5'.: it must be of type int"),
+        ({"clock": 3}, "clock=3.: it must be of type ClockProfile"),
+        ({"link": LinkProfile}, "it must be of type LinkProfile"),
+        ({"clock": ClockProfile(drift_ppm="a")}, "in clock.drift_ppm: expected `int`, got `str`"),  # type: ignore[arg-type]  # the mistake that is meant
+        ({"scenario": 3}, "scenario=3.: it must be a Scenario"),
+        ({"scenario": Scenario(nodes="5")}, "nodes='5'.: it must be of type int"),  # type: ignore[arg-type]  # the mistake that is meant
+        ({"checkers": ["agreemnt"]}, "Did you mean 'agreement'"),
+        ({"checkers": [3]}, "3 is no Checker class"),
+        ({"checkers": "agreement"}, "must be a list of Checker classes"),
+        ({"handlers": ["count"]}, "give functions by name"),
+        ({"limit_s": "60"}, "a number of virtual seconds"),
     ],
 )
 def test_options_that_cannot_be_are_refused_where_the_test_is_defined(options: dict[str, Any], words: str) -> None:
@@ -144,6 +161,13 @@ def test_options_that_cannot_be_are_refused_where_the_test_is_defined(options: d
 def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
     with pytest.raises(ScenarioError, match="a number of seeds"):
         seeds_declared(seeds)
+
+
+def test_faults_and_checkers_are_taken_by_their_short_names() -> None:
+    plan = plan_of(None, {"faults": ["halves@5-10", Halves(3, 9)]}, checkers=["agreement", IncarnationsGrow])
+    assert plan.scenario.faults == (Halves(5, 10), Halves(3, 9))
+    assert plan.scenario.seconds == 10
+    assert plan.checkers == (Agreement, IncarnationsGrow)
 
 
 def test_the_scenario_is_as_long_as_its_faults() -> None:

@@ -131,6 +131,32 @@ def test_other_plugins_leave_simulated_tests_alone_and_keep_their_own(tmp_path: 
     assert "2 passed" in done.stdout, done.stdout
 
 
+COUNTED = """
+import pytest
+from sim import sim_test
+
+@pytest.mark.parametrize("number", [1, 2])
+@sim_test(nodes=1, seeds=4)
+async def test_passes(sim, number):
+    await sim.sleep(1)
+
+@sim_test(nodes=1, seeds=9)
+async def test_fails(sim):
+    assert sim.seed < 2
+
+def test_plain():
+    pass
+"""
+
+
+def test_the_summary_says_how_many_seeds_were_run(tmp_path: Path) -> None:
+    (tmp_path / "test_counted.py").write_text(COUNTED)
+    assert "\nmeshsim: 3 tests, 11 seeds\n" in inner(tmp_path).stdout
+    assert "\nmeshsim: 3 tests, 11 seeds\n" in inner(tmp_path, "-n", "2").stdout
+    assert "\nmeshsim: 1 test, 1 seed\n" in inner(tmp_path, "-k", "fails", "--sim-seed=1").stdout
+    assert "meshsim:" not in inner(tmp_path, "-k", "plain").stdout
+
+
 def test_an_option_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
     done = inner(tmp_path, "--sim-seeds=5")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
