@@ -73,6 +73,11 @@ class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
         """`at 20-40 s`, or `from 20 s on`."""
         return f"from {self.start_s:g} s on" if self.end_s is None else f"at {self.start_s:g}-{self.end_s:g} s"
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every node and zone that it names."""
+        return tuple(name for field in self.places for name in getattr(self, field))
+
     def describe(self) -> str:
         """One phrase for people, with its times."""
         raise NotImplementedError

@@ -153,20 +153,25 @@ class Groups(Fault, frozen=True, tag="groups", forbid_unknown_fields=True):
 
     groups: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        return tuple(name for group in self.groups for name in group)
+
     def describe(self) -> str:
-        return f"{' | '.join(' '.join(group) for group in self.groups)} cut apart {self.when}"
+        return f"{' | '.join(' '.join(group) for group in self.groups) or 'groups'} cut apart {self.when}"
 
     def in_zones(self, zones: Mapping[str, tuple[str, ...]]) -> Self:
         groups = tuple(tuple(node for name in group for node in zones.get(name, (name,))) for group in self.groups)
         return self if groups == self.groups else replace(self, groups=groups)
 
     def check(self, names: tuple[str, ...], seconds: float) -> None:
+        needs_nodes(self, names, 2)
         if len(self.groups) < 2 or not all(self.groups):
             raise ScenarioError(
                 f'groups: there must be two groups at least, as in groups = [["{names[0]}"], ["{names[-1]}"]].'
             )
         seen: set[str] = set()
-        for name in (name for group in self.groups for name in group):
+        for name in self.named:
             if name not in names:
                 raise ScenarioError(f"{self.describe()}: there is no node {name!r}. {nearest(name, names)}")
             if name in seen:

@@ -97,15 +97,26 @@ def _parse(spec: str, kinds: Collection[str], what: str, example: str) -> AnyFau
     options = {field.name: field for field in _info(cls).fields if field.name not in raw and field.name != "end_s"}
     if match["count"] is not None:
         if "count" not in options:
-            raise ScenarioError(f"{what} {spec!r}: {kind} take no count. Did you mean 'isolate:{match['count']}@…'?")
+            instead = ", or name the nodes, as in nodes=n0+n1" if "nodes" in options else ""
+            raise ScenarioError(
+                f"{what} {spec!r}: the kind {kind!r} takes no count. Leave out ':{match['count']}'{instead}."
+            )
         raw["count"] = int(match["count"])
     for option in match["options"].split(",")[1:]:
         name, equals, text = option.partition("=")
-        if name not in options or not equals:
+        if name not in options:
             valid = nearest(name, options)
             raise ScenarioError(f"{what} {spec!r}: {kind} has no option {name!r}. {valid} Written name=value.")
+        if not equals:
+            example = f"{name}={_example(options[name])}"
+            raise ScenarioError(f"{what} {spec!r}: {name} needs a value. Written name=value, as in {example}.")
         if name in raw:
             raise ScenarioError(f"{what} {spec!r}: {name} is given twice.")
+        choices = _choices(options[name].type)
+        if choices and text not in choices:
+            near = nearest(text, choices)
+            valid = "" if near.startswith("Valid") else f" Valid: {', '.join(choices)}."
+            raise ScenarioError(f"{what} {spec!r}: there is no {name} {text!r}. {near}{valid}")
         raw[name] = _split(options[name].type, text)
     try:
         return msgspec.convert(raw, cls, strict=False)  # type: ignore[return-value]  # all in KINDS are of `AnyFault`
@@ -117,6 +128,18 @@ def _info(cls: type[Fault]) -> typing_of.StructType:
     info = typing_of.type_info(cls)
     assert isinstance(info, typing_of.StructType)
     return info
+
+
+def _choices(wanted: typing_of.Type) -> tuple[str, ...]:
+    """The words that an option may be; none where it may be anything of its type."""
+    return tuple(map(str, wanted.values)) if isinstance(wanted, typing_of.LiteralType) else ()
+
+
+def _example(option: typing_of.Field) -> str:
+    """A value that an option may have: its usual one, or names of nodes where it wants names."""
+    if isinstance(option.type, typing_of.VarTupleType):
+        return "n0/n1" if isinstance(option.type.item_type, typing_of.VarTupleType) else "n0+n1"
+    return "1" if option.default is None else _value(option.default)
 
 
 def _split(wanted: typing_of.Type, text: str) -> Any:

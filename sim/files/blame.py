@@ -75,13 +75,16 @@ def _to_blame(scenario: Scenario, complaint: str, places: Places) -> FieldPath |
     """The key without which `complaint` is gone. The deepest first: a wrong element, before the array it stands in.
 
     Among keys of one depth, one without which there is no complaint at all comes before one that leaves another, and
-    the later in the file before the earlier: of a beginning and an end that do not fit, the end is likelier wrong.
+    what may be left out before what may not, and the later in the file before the earlier: of a beginning and an end
+    that do not fit, the end is likelier wrong.
+    Without a wrong element there may be a complaint about too few of them. So where every element leaves a complaint,
+    another key of the same table, without which there is none, is to blame.
     """
     told = _gist(scenario, complaint)
     second: FieldPath | None = None
-    for path in sorted(places, key=len)[: -TRIED_MAX - 1 : -1]:
-        if second is not None and len(path) < len(second):
-            break
+    for path in sorted(places, key=lambda path: (len(path), _has_default(scenario, path)))[: -TRIED_MAX - 1 : -1]:
+        if second is not None and len(path) < len(second) and not _beside(path, second):
+            continue
         changed = _without(scenario, path)
         if changed == scenario:
             continue
@@ -91,6 +94,11 @@ def _to_blame(scenario: Scenario, complaint: str, places: Places) -> FieldPath |
         if second is None and _gist(changed, other) != told:
             second = path
     return second
+
+
+def _beside(path: FieldPath, other: FieldPath) -> bool:
+    """Whether `path` is a key of a table that `other` leads into by another key."""
+    return len(path) > 1 and path[:-1] == other[: len(path) - 1] and path[-1] != other[len(path) - 1]
 
 
 def _complaint(scenario: Scenario) -> str | None:
@@ -130,6 +138,16 @@ def _default(subject: Struct, name: str) -> Any:
         return default
     value = getattr(subject, name)
     return 0 * value if isinstance(value, int | float) else value
+
+
+def _has_default(subject: Any, path: FieldPath) -> bool:
+    """Whether what stands at `path` may be left out."""
+    *way, last = path
+    for part in way:
+        subject = getattr(subject, str(part)) if isinstance(subject, Struct) else subject[part]
+    if not isinstance(subject, Struct):
+        return True
+    return any(field.name == last and not field.required for field in struct_info(type(subject)).fields)
 
 
 def _places_without(places: Places, gone: FieldPath) -> dict[FieldPath, TomlPath]:

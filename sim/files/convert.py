@@ -18,7 +18,7 @@ from sim.errors import ScenarioError, nearest
 from sim.faults import Fault
 from sim.faults.short import parse_fault
 from sim.files.locate import TomlPath
-from sim.files.spelling import Key, Section, homes, is_handlers, spelling_of
+from sim.files.spelling import Key, Section, default_of, homes, is_handlers, spelling_of
 
 ITEMS_MAX = 50_000
 """Elements of one array."""
@@ -131,9 +131,13 @@ class Converter:
                     self._bad(path, f"There is no {name} {shown(value)}. {nearest(str(value), map(str, choices))}")
                 return value
             case typing_of.StructType(cls=cls):
-                return self.struct(cls, self._table(value, path, header(path)), path, into, header(path))
+                table = self._table(value, path, header(path), _way_to_write(cls, path))
+                return self.struct(cls, table, path, into, header(path))
             case typing_of.DictType(value_type=inner):
-                table = self._table(value, path, header(path))
+                way = (
+                    _way_to_write(inner.cls, (*path, _first(value))) if isinstance(inner, typing_of.StructType) else ""
+                )
+                table = self._table(value, path, header(path), way)
                 self.places.update({(*into, key): (*path, key) for key in table})
                 return {key: self._value(inner, each, (*path, key), (*into, key), key) for key, each in table.items()}
             case typing_of.VarTupleType() if is_handlers(wanted):
@@ -199,13 +203,13 @@ class Converter:
             self._bad(path, f"{name} must be a number up to {INTEGER_MAX}, not {shown(value)}.")
         return float(value)
 
-    def _table(self, value: Any, path: TomlPath, name: str) -> dict[str, Any]:
-        table: dict[str, Any] = self._is(dict, value, path, name, "a table of keys")
+    def _table(self, value: Any, path: TomlPath, name: str, way: str = "") -> dict[str, Any]:
+        table: dict[str, Any] = self._is(dict, value, path, name, "a table of keys", way)
         return table
 
-    def _is(self, kind: type[Any], value: Any, path: TomlPath, name: str, form: str) -> Any:
+    def _is(self, kind: type[Any], value: Any, path: TomlPath, name: str, form: str, way: str = "") -> Any:
         if not isinstance(value, kind):
-            self._bad(path, f"{name} must be {form}, not {shown(value)}.")
+            self._bad(path, f"{name} must be {form}, not {shown(value)}.{way}")
         return value
 
     def _note(self, path: TomlPath, text: str) -> None:
@@ -220,6 +224,25 @@ def header(path: TomlPath) -> str:
     """A table as its header names it: `[mix.swarm]`, or `[[links]]` for an element."""
     name = ".".join(str(part) for part in path if not isinstance(part, int))
     return f"[[{name}]]" if isinstance(path[-1], int) else f"[{name}]"
+
+
+def _way_to_write(cls: type[Struct], path: TomlPath) -> str:
+    """How a table for a `cls` is begun, for an error: its header, and its first key with the value that is usual."""
+    for name, key in spelling_of(cls).items():
+        if isinstance(key, Key):
+            usual = [default_of(field) for field in key.fields]
+            if all(isinstance(each, int | float) for each in usual):
+                numbers = [str(each).lower().removesuffix(".0") for each in usual]
+                written = f"[{', '.join(numbers)}]" if key.is_range else numbers[0]
+                return f" Write {header(path)}, and below it keys such as {name} = {written}."
+    return ""
+
+
+def _first(names: Any) -> str:
+    """The first of the names that were given as an array where they should be keys, if it can be one; else NAME."""
+    one = names[0] if isinstance(names, list) and names else None
+    is_key = isinstance(one, str) and len(one) <= SHOWN_MAX and one.isascii() and one.replace("-", "").isalnum()
+    return str(one) if is_key else "NAME"
 
 
 def shown(value: object) -> str:

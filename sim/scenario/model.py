@@ -22,7 +22,7 @@ from sim.faults.mix import PRESETS, Mix, Preset
 from sim.faults.rest import WAYS, Way
 from sim.marks import MARKS
 from sim.network import LinkProfile
-from sim.scenario.zones import LinkBetween, check_zones, zones_of
+from sim.scenario.zones import LinkBetween, check_places, check_zones, zones_of
 
 NODES_MAX = 20_000
 SECONDS_MAX = 30 * 24 * 3600.0
@@ -84,7 +84,10 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     link: LinkProfile = LinkProfile()
     """All links; where there are zones, those within them."""
     zones: dict[str, int | tuple[str, ...]] = {}
-    """Zone → its nodes by name, or its share of those that no list names."""
+    """Zone → its nodes by name, or its share of those that no list names: 9 and 2 of five nodes are four and one.
+
+    Where every zone lists its nodes, those that none lists share one zone without a name.
+    """
     between_zones: LinkProfile | None = None
     """The links between nodes of different zones (None: like all others)."""
     links: tuple[LinkBetween, ...] = ()
@@ -149,6 +152,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         self.liveness.check(self.names)
         zone_nodes = self.zone_nodes
         for fault in self.faults:
+            check_places(fault, self.names, zone_nodes)
             fault.in_zones(zone_nodes).check(self.names, self.seconds)
         self._check_mix()
 

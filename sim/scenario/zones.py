@@ -2,7 +2,8 @@
 
 Pure functions of a scenario. A zone is listed with its nodes, or with a share: the nodes that no list names are dealt
 out in order and in proportion to the shares, so that `{ eu = 3, us = 2 }` is three and two of five nodes, and six and
-four of ten. A node that is in no zone is in a zone without a name, like all such nodes.
+four of ten. Shares are no counts, because a swarm draws how many nodes there are, and shrinking takes some away. A node
+that is in no zone is in a zone without a name, like all such nodes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import fields
 
 from sim.errors import ScenarioError, nearest
+from sim.faults import Fault
 from sim.network import LinkProfile, Topology
 
 if TYPE_CHECKING:
@@ -94,6 +96,22 @@ def check_zones(scenario: Scenario) -> None:
                     f"A link between {' and '.join(link.between)}: there is no node or zone {name!r}. "
                     f"{nearest(name, choices)}"
                 )
+
+
+def check_places(fault: Fault, names: Sequence[str], zone_nodes: Mapping[str, Sequence[str]]) -> None:
+    """Raise `ScenarioError` where `fault` names what is neither node nor zone, or a zone that got no node."""
+    if not zone_nodes:
+        return
+    known = set(names)
+    for name in fault.named:
+        if name not in known and name not in zone_nodes:
+            choices = (*names, *zone_nodes)
+            raise ScenarioError(f"{fault.describe()}: there is no node or zone {name!r}. {nearest(name, choices)}")
+        if name in zone_nodes and not zone_nodes[name]:
+            raise ScenarioError(
+                f"{fault.describe()}: the zone {name!r} has none of the {len(names)} nodes. "
+                "Give it a larger share, or use more nodes."
+            )
 
 
 def topology_of(scenario: Scenario) -> Topology | None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sim.errors import ScenarioError
-from sim.faults import Crash, DiskFull, Halves, Isolate, OneWay
+from sim.faults import Crash, DiskFull, Groups, Halves, Isolate, OneWay
 from sim.network import LinkProfile
 from sim.scenario import Scenario
 
@@ -32,12 +32,31 @@ from sim.scenario import Scenario
         (Scenario(faults=(Isolate(1, 2, 9),)), "1 to 5"),
         (Scenario(faults=(Crash(1, 2, 0),)), "1 to 5"),
         (Scenario(faults=(Crash(1, 2, nodes=("n9",)),)), "no node 'n9'"),
+        (Scenario(zones={"eu": 1}, faults=(Isolate(1, 2, nodes=("ux",)),)), "no node or zone 'ux'. Did you mean 'eu'?"),
+        (
+            Scenario(zones={"eu": 1}, faults=(Groups(1, 2, groups=(("n0",), ("us",))),)),
+            "no node or zone 'us'. Did you mean 'eu'?",
+        ),
+        (Scenario(nodes=1, faults=(Groups(1, 2, groups=(("n0",), ("n1",))),)), "a mesh of 1 is too small"),
+        (Scenario(nodes=1, faults=(Groups(1, 2),)), "groups cut apart at 1-2 s: a mesh of 1 is too small"),
+        (
+            Scenario(nodes=3, zones={"eu": 9, "us": 1}, faults=(Isolate(1, 2, nodes=("us",)),)),
+            "'us' has none of the 3 nodes",
+        ),
         (Scenario(hold=("agrement",)), "Did you mean 'agreement'?"),
     ],
 )
 def test_scenarios_that_cannot_be_run_say_why(scenario: Scenario, says: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(says)):
         scenario.validate()
+
+
+def test_numbers_of_zones_are_shares_and_who_is_in_no_list_is_in_no_zone() -> None:
+    assert Scenario(zones={"eu": 9, "us": 2}).zone_nodes == {"eu": ("n0", "n1", "n2", "n3"), "us": ("n4",)}
+    assert Scenario(zones={"eu": ("n0", "n1"), "us": 1}).zone_nodes == {"eu": ("n0", "n1"), "us": ("n2", "n3", "n4")}
+    apart = Scenario(zones={"eu": ("n0",), "us": ("n1",)})
+    apart.validate()
+    assert apart.zone_nodes == {"eu": ("n0",), "us": ("n1",)}
 
 
 def test_a_scenario_survives_json() -> None:

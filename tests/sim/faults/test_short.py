@@ -108,7 +108,7 @@ def test_whatever_else_is_typed_is_an_error_with_a_next_step(text: str) -> None:
         ("isolated@30-60", "Did you mean 'isolate'?"),
         ("crash@30-60", "Valid: halves, isolate, oneway, bridge, majorities-ring, random"),
         ("halves@30", "never heals"),
-        ("halves:3@30-60", "take no count"),
+        ("halves:3@30-60", "the kind 'halves' takes no count. Leave out ':3'."),
         ("halves", "as in halves@30-60"),
         ("halves@30-60-90", "Cannot read"),
         ("halves@-3-60", "Cannot read"),
@@ -126,9 +126,13 @@ def test_partitions_that_cannot_be_read_say_what_was_probably_meant(spec: str, s
     [
         ("crush@1-2", "Did you mean 'crash'?"),
         ("lossy@1-2,los=0.5", "Did you mean 'loss'?"),
-        ("lossy@1-2,loss", "Written name=value"),
+        ("lossy@1-2,loss", "loss needs a value. Written name=value, as in loss=0.3."),
+        ("groups@1-2,groups", "as in groups=n0/n1."),
+        ("isolate@1-2,nodes", "as in nodes=n0+n1."),
         ("lossy@1-2,loss=much", "expected `float`"),
-        ("lossy@1-2,way=up", "invalid enum value 'up'"),
+        ("lossy@1-2,way=up", "there is no way 'up'. Valid: both, in, out."),
+        ("crash:2@1-2,moment=savin", "no moment 'savin'. Did you mean 'saving'? Valid: any, saved, saving."),
+        ("upgrade:2@1-2", "takes no count. Leave out ':2', or name the nodes, as in nodes=n0+n1."),
         ("lossy@1-2,loss=0.1,loss=0.2", "loss is given twice"),
         ("lossy:2@1-2,count=3", "count is given twice"),
         ("lossy@1-2,start_s=3", "no option 'start_s'"),
@@ -139,6 +143,17 @@ def test_partitions_that_cannot_be_read_say_what_was_probably_meant(spec: str, s
 def test_faults_that_cannot_be_read_say_why(spec: str, says: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(says)):
         parse_fault(spec)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_an_option_without_a_value_is_told_can_be_written(kind: str) -> None:
+    info = typing_of.type_info(KINDS[kind])
+    assert isinstance(info, typing_of.StructType)
+    for name in {field.name for field in info.fields} - {"start_s", "end_s"}:
+        with pytest.raises(ScenarioError, match=f"{name} needs a value") as caught:
+            parse_fault(f"{kind}@1-2,{name}")
+        example = str(caught.value).rpartition("as in ")[2].removesuffix(".")
+        assert parse_fault(f"{kind}@1-2,{example}").kind() == kind
 
 
 @pytest.mark.parametrize("spec", ["", "x@1-2", "crush:1@2-3", "@1-2", "1@", "crash:1@2-", "halves@1-2"])

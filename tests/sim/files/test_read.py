@@ -58,6 +58,9 @@ bound_s = 120
 """
 
 
+GROUPS = "groups = [['n0'], ['n1']]"
+
+
 def complaints(text: str) -> list[str]:
     with pytest.raises(ScenarioError) as caught:
         loads(text, "f.toml")
@@ -136,6 +139,15 @@ def test_faults_have_a_short_form() -> None:
         ("[disk]\ncommit_ms = [5, 1]", 2, "commit"),
         ("[[faults]]\nkind = 'halves'\nstart_s = 30\nend_s = 20", 4, "ends before it begins"),
         ("seconds = 30\n[[faults]]\nkind = 'halves'\nstart_s = 20\nend_s = 40", 5, "the run lasts 30 s"),
+        (f"[[faults]]\nkind = 'groups'\nend_s = 20\nstart_s = 30\n{GROUPS}", 3, "ends before it begins"),
+        (f"[[faults]]\nkind = 'groups'\nstart_s = 30\nend_s = 90\n{GROUPS}", 4, "the run lasts 60 s"),
+        (f"[[faults]]\nkind = 'groups'\nstart_s = 90\n{GROUPS}", 3, "the run lasts 60 s"),
+        ("[[faults]]\nkind = 'groups'\nstart_s = 1\ngroups = [['n0'],\n['n7']]", 5, "no node 'n7'"),
+        (
+            "[zones]\neu = 1\n[[faults]]\nkind = 'isolate'\nstart_s = 1\nnodes = ['n0',\n'ux']",
+            7,
+            "no node or zone 'ux'",
+        ),
         ("seconds = 30\n[[faults]]\nkind = 'crash'\nstart_s = 40", 4, "the run lasts 30 s"),
         ("[[faults]]\nkind = 'isolate'\nstart_s = 2\nend_s = 4\ncount = 9", 5, "must be 1 to 5"),
         ("[[faults]]\nkind = 'isolate'\nstart_s = 2\nend_s = 4\nnodes = ['n0',\n'n7']", 6, "no node 'n7'"),
@@ -145,6 +157,12 @@ def test_faults_have_a_short_form() -> None:
         ("[mix]\n[mix.kinds.crash]\n[mix.kinds.crsh]", 3, "Did you mean 'crash'?"),
         ("[mix]\n[mix.kinds.crash]\nper_minute = 0", 3, "per_minute 0 must be above 0"),
         ("[mix]\n[mix.kinds.crash]\nper_minut = 2", 3, "[mix.kinds.crash] has no key 'per_minut'"),
+        ("[mix]\nkinds = ['lossy']", 2, "an array. Write [mix.kinds.lossy], and below it keys such as per_minute = 1."),
+        ("[mix]\nkinds = { lossy = 1 }", 2, "Write [mix.kinds.lossy], and below it keys such as per_minute = 1."),
+        ("[mix]\nkinds = ['a\\n]']", 2, "Write [mix.kinds.NAME], and below it"),
+        ("[mix]\nkinds = 3", 2, "Write [mix.kinds.NAME], and below it"),
+        ("[mix]\nswarm = true", 2, "Write [mix.swarm], and below it keys such as kinds = 0.5."),
+        ("link = 3", 1, "Write [link], and below it keys such as latency_ms = [0.2, 2]."),
         ("mix = 'swam'", 1, "Did you mean 'swarm'?"),
         ("[[links]]\nbetween = ['n0', 'n1']\nlos = 1", 3, "[[links]] has no key 'los'"),
         ("[liveness]\nrest = 'broken'\ncore = ['n0', 'nx']", 3, "no node 'nx'"),
