@@ -257,9 +257,3 @@ def shown(value: object) -> str:
         return "a number that large"
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "…"
-
-
-def _has_form_of(wanted: typing_of.Type, value: Any) -> bool:
-    """Whether a value is a table, or an array, exactly where a type wants one."""
-    is_table, is_array = isinstance(wanted, typing_of.StructType), isinstance(wanted, typing_of.VarTupleType)
-    return (is_table, is_array) == (isinstance(value, dict), isinstance(value, list))

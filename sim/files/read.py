@@ -117,12 +117,17 @@ def _deeper_than(document: dict[str, Any], depth_max: int) -> bool:
 
 
 def _told(mistakes: list[Mistake], lines: dict[TomlPath, int], name: str) -> str:
-    """The first few mistakes, in the order of their lines, each with its own."""
-    placed = sorted((lines.get(mistake.path, 0), mistake.text) for mistake in mistakes)
+    """The first few mistakes, in the order of their lines, each with its own. What cannot be seen is escaped."""
+    placed = sorted((lines.get(mistake.path, 0), _visible(mistake.text)) for mistake in mistakes)
     told = [f"{name}:{line}: {text}" if line else f"{name}: {text}" for line, text in placed[:MISTAKES_SHOWN]]
     if len(placed) > MISTAKES_SHOWN:
         told.append(f"… and {len(placed) - MISTAKES_SHOWN} more.")
     return "\n".join(told)
+
+
+def _visible(text: str) -> str:
+    """A key or name that an error repeats may hold line breaks, or what a terminal obeys."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _nearest_file(path: Path) -> str:

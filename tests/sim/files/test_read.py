@@ -127,6 +127,7 @@ def test_faults_have_a_short_form() -> None:
         ("[link]\nlatency_ms = [1, 'x']", 2, "must be a number, not 'x'"),
         ("[liveness]\n\nrest = 'brokn'", 3, "Did you mean 'broken'?"),
         ("[workload.handlers]\ncount = 'x'", 2, "count must be a whole number"),
+        ('[workload.handlers]\n"a\\u001eb\\n" = 1.5', 2, "a\\x1eb\\n must be a whole number"),
         ("[workload]\nhandlers = ['x']", 2, "[workload.handlers] must be a table"),
         ("workload = 3", 1, "[workload] must be a table"),
         # What fits, and cannot be.
