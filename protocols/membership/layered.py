@@ -37,7 +37,7 @@ class Layered(Mapping[NodeId, ValueT]):
         value = self.own.get(key)
         return self.below[key] if value is None else value
 
-    def get(self, key: NodeId, default: ValueT | None = None) -> ValueT | None:  # type: ignore[override]  # one form
+    def get(self, key: NodeId, default: ValueT | None = None) -> ValueT | None:  # type: ignore[override]  # Mapping's default may be of any type
         value = self.own.get(key)
         return self.below.get(key, default) if value is None else value
 

@@ -39,9 +39,8 @@ class Answer(Enum):
 
 
 class Verdict(Struct, frozen=True):
-    """`order` explains the operations, all of them when the answer is HELD, as many as possible otherwise.
-
-    With several objects it is about the first whose answer is not HELD, `key`; `steps` counts the work on all.
+    """What came of it. `steps` counts the work on all objects; the rest is about the first one whose answer is not
+    HELD, `key`, and empty where there is none. `order` explains as many of its operations as possible.
     """
 
     answer: Answer

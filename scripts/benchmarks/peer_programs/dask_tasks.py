@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 import psutil
-from distributed import Client, LocalCluster  # type: ignore[import-not-found, unused-ignore]  # peers' environment only
+from distributed import Client, LocalCluster  # type: ignore[import-not-found, unused-ignore]  # not there without the extra
 
 WORKERS = 2
 SINGLE_MAX = 2000

@@ -9,6 +9,8 @@ from random import Random
 import pytest
 
 from sim.linearizability import Answer, History, HistoryError, KeyValue, Lock, Model, Read, Write, check
+from sim.linearizability.models import Value
+from sim.linearizability.search import search
 from tests.sim.linearizability.histories import explained_by_some_order, guesses, spoiled, told, truthful
 
 HELD, VIOLATED = Answer.HELD, Answer.VIOLATED
@@ -139,10 +141,17 @@ def test_one_wrong_answer_among_many_is_found(seed: int) -> None:
         assert check(broken, KeyValue()).answer is VIOLATED
 
 
-def test_the_order_that_is_given_explains_everything_that_was_answered() -> None:
-    operations = told("A w1 0-10; B w2 0-10; C r 11-12 1; A c1>3 13-?; D r 14-15 3; B r 1-20 2")
-    verdict = check(operations, KeyValue())
-    assert verdict.answer is HELD
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_that_is_found_explains_everything_that_was_answered(seed: int) -> None:
+    operations = truthful(Random(seed), 40, 4, locks=False)
+    answer, order, _ = search(operations, KeyValue(), (None,))
+    assert answer is HELD
+    assert {each.number for each in order} >= {each.number for each in operations if not each.open}
+    state: Value = None
+    for position, each in enumerate(order):
+        state, result = KeyValue().step(state, each.command)
+        assert each.open or result == each.result
+        assert all(later.returned_at >= each.called_at for later in order[position + 1 :])
 
 
 def test_a_search_that_takes_too_long_is_given_up_and_says_so() -> None:
