@@ -4,8 +4,8 @@ from __future__ import annotations
 
 PACKET_BYTES_MAX = 1400
 """One datagram, headers of this project included: under every common path MTU (memberlist's default)."""
-UPDATES_BYTES_MAX = 1100
-"""Gossip inside one packet: PACKET_BYTES_MAX less the envelope, the seal and a probe's own fields."""
+UPDATES_BYTES_MAX = 1280
+"""Gossip inside one packet: PACKET_BYTES_MAX less the envelope, the seal (80 bytes) and a probe's own fields."""
 UPDATES_PER_PACKET_MAX = 64
 FRAME_BYTES_MAX = 1 << 20
 """One frame on a stream."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from functools import lru_cache
 
 from protocols.config import SwimConfig
 from protocols.core import Instant, NodeId
@@ -33,15 +34,11 @@ def suspicion_timeout(shortest: int, longest: int, wanted: int, confirmations: i
     return max(shortest, int(longest - fraction * (longest - shortest)))
 
 
-class Bounds:
-    """Timeouts in nanoseconds by number of confirmations, for one size of the mesh; the last one is T_min."""
-
-    __slots__ = ("members", "timeouts")
-
-    def __init__(self, config: SwimConfig, members: int) -> None:
-        shortest, longest, wanted = suspicion_bounds(config, members)
-        self.members = members
-        self.timeouts = tuple(suspicion_timeout(shortest, longest, wanted, n) for n in range(wanted + 1))
+@lru_cache(maxsize=4096)  # while a large mesh grows together again, every suspicion finds another number of members
+def timeouts_for(config: SwimConfig, members: int) -> tuple[int, ...]:
+    """Timeouts in nanoseconds by number of confirmations, in a mesh of `members`; the last one is T_min."""
+    shortest, longest, wanted = suspicion_bounds(config, members)
+    return tuple(suspicion_timeout(shortest, longest, wanted, n) for n in range(wanted + 1))
 
 
 class Suspicion:
@@ -60,14 +57,11 @@ class Suspicion:
 class Suspicions:
     """All suspicions of one node. `deadline` is when `due` wants to be called; it may be early, never late."""
 
-    __slots__ = ("_bounds", "_by_id", "_heap", "deadline", "open")
+    __slots__ = ("_by_id", "_heap", "deadline")
 
     def __init__(self) -> None:
         self._by_id: dict[NodeId, Suspicion] = {}
         self._heap: list[tuple[Instant, NodeId]] = []
-        self._bounds: Bounds | None = None
-        self.open: dict[NodeId, Suspicion] = {}
-        """Suspicions that a further accuser would still shorten."""
         self.deadline: Instant = NEVER
 
     def __len__(self) -> int:
@@ -80,26 +74,25 @@ class Suspicions:
         self, now: Instant, node_id: NodeId, precedence: int, accuser: NodeId, config: SwimConfig, n: int
     ) -> bool:
         """Begin to doubt a member; whether further accusers count. Doubt of an older precedence is replaced."""
-        bounds = self._bounds
-        if bounds is None or bounds.members != n:
-            bounds = self._bounds = Bounds(config, n)
-        suspicion = self._by_id[node_id] = Suspicion(precedence, accuser, now, bounds.timeouts)
-        if len(bounds.timeouts) > 1:
-            self.open[node_id] = suspicion
-        else:
-            self.open.pop(node_id, None)
+        timeouts = timeouts_for(config, n)
+        suspicion = self._by_id[node_id] = Suspicion(precedence, accuser, now, timeouts)
         self._push(suspicion.deadline, node_id)
-        return node_id in self.open
+        return len(timeouts) > 1
+
+    def is_open(self, node_id: NodeId) -> bool:
+        """Whether a further accuser of this suspect would still count."""
+        suspicion = self._by_id.get(node_id)
+        return suspicion is not None and len(suspicion.accusers) < len(suspicion.timeouts)
 
     def confirm(self, node_id: NodeId, accuser: NodeId) -> bool:
         """Count a further accuser. True where it was new and wanted, so that it is worth passing on."""
-        suspicion = self.open.get(node_id)
+        suspicion = self._by_id.get(node_id)
         if suspicion is None or accuser in suspicion.accusers:
             return False
         confirmations = len(suspicion.accusers)
+        if confirmations == len(suspicion.timeouts):
+            return False
         suspicion.accusers += (accuser,)
-        if confirmations == len(suspicion.timeouts) - 1:
-            del self.open[node_id]
         suspicion.deadline = suspicion.started + suspicion.timeouts[confirmations]
         self._push(suspicion.deadline, node_id)
         return True
@@ -108,7 +101,6 @@ class Suspicions:
         """The member refuted, left or died."""
         if self._by_id.pop(node_id, None) is None:
             return
-        self.open.pop(node_id, None)
         if not self._by_id:
             self._heap.clear()
             self.deadline = NEVER
@@ -122,7 +114,6 @@ class Suspicions:
             suspicion = self._by_id.get(node_id)
             if suspicion is not None and suspicion.deadline <= deadline:
                 del self._by_id[node_id]
-                self.open.pop(node_id, None)
                 verdicts.append((node_id, suspicion))
         self.deadline = heap[0][0] if heap else NEVER
         return verdicts

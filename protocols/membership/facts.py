@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.core import Fact, NodeId
-from protocols.membership.member import State
+from protocols.membership.member import State, generation_of, incarnation_of, state_of
 
 
 class MemberChanged(Fact, frozen=True, tag="member_changed", gc=False):
@@ -11,11 +11,22 @@ class MemberChanged(Fact, frozen=True, tag="member_changed", gc=False):
 
     node_id: NodeId
     name: str
-    state: State
-    generation: int
-    incarnation: int
+    precedence: int
+    """(Generation, incarnation, state), packed as in `member.py`."""
     by: NodeId
     """Who said so; the member itself for `ALIVE` and `LEFT`."""
+
+    @property
+    def state(self) -> State:
+        return state_of(self.precedence)
+
+    @property
+    def generation(self) -> int:
+        return generation_of(self.precedence)
+
+    @property
+    def incarnation(self) -> int:
+        return incarnation_of(self.precedence)
 
 
 class Refuted(Fact, frozen=True, tag="refuted", gc=False):

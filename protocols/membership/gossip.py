@@ -1,7 +1,8 @@
 """The dissemination queue: which news goes into the next packet (SWIM section 4.1).
 
 News is passed on `retransmit_mult · ⌈log10(N+1)⌉` times and then dropped. The least-sent goes first, older first among
-equals. There is at most one piece of news about a member: a newer one takes the place of the older.
+equals. There is at most one piece of news about a member: a newer one takes the place of the older. A refutation that
+takes the place of an announcement says that as well, for there may be members that have not heard it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import deque
 
 from protocols.core import NodeId
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
-from protocols.membership.member import Update, size_bound
+from protocols.membership.member import Alive, Refutation, Update, size_bound
 
 
 def decimal_digits(n: int) -> int:
@@ -43,6 +44,9 @@ class GossipQueue:
         node_id = update.node_id
         older = self._by_member.pop(node_id, None)
         if older is not None:
+            if type(update) is Refutation and type(older.update) is Alive:
+                update = Alive(node_id, update.precedence, older.update.profile)
+                size = 0
             older.update = None
             self.size -= 1
         news = News(update, size or size_bound(update))

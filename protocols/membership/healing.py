@@ -4,7 +4,9 @@ Three reasons, one exchange (push-pull over a stream):
 - *joining*: until somebody has answered, seeds and remembered peers are tried every `join_retry_interval`;
 - *anti-entropy*: every `push_pull_interval`, scaled by the size of the mesh, with a random live member (memberlist);
 - *healing*: every `heal_interval` with one remembered dead member, or one seed that no live member answers at, for as
-  long as it is remembered. A cut that outlasts every suspicion is repaired by this alone (DESIGN 4).
+  long as it is remembered. A cut that outlasts every suspicion is repaired by this alone (DESIGN 4). Where few are dead
+  to many, each of the many tries them less often, so that who comes back is not met by thousands of tables: the few
+  try at every turn, for the many are dead to them (serf's reconnector).
 It decides only whom to contact; `swim.py` decides what to believe of the answer.
 """
 
@@ -14,7 +16,7 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import Endpoint, Instant
-from protocols.membership.member import Member, State
+from protocols.membership.member import STATE_MASK, Member, State
 from protocols.membership.table import MemberTable
 from protocols.outbox import NEVER
 
@@ -22,6 +24,8 @@ PUSH_PULL_SCALE_FROM = 32
 """Meshes up to this size exchange at the plain interval; each doubling adds one (memberlist, pushPullScale)."""
 JOIN_FANOUT = 3
 PEERS_SAVED_MAX = 64
+HEAL_MULT = 4
+"""How often at least, in one `heal_interval`, all together try each of their dead members, on average."""
 
 
 def push_pull_scale(members: int) -> int:
@@ -103,12 +107,16 @@ class Healer:
 
     def _heal_targets(self, table: MemberTable) -> list[Endpoint]:
         """The dead and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
-        dead = [member for member in table if member.state is State.DEAD] if table.count(State.DEAD) else []
+        dead_count = table.count(State.DEAD)
         self._seeds_first = not self._seeds_first
-        targets = self._seed_targets(table) if self._seeds_first or not dead else []
-        if dead and not targets:
-            targets = [dead[int(self._rng.random() * len(dead))].endpoint]
-        return targets
+        if self._seeds_first or not dead_count:
+            targets = self._seed_targets(table)
+            if targets:
+                return targets
+        if not dead_count or self._rng.random() * table.present >= HEAL_MULT * dead_count:
+            return []
+        dead = [member for member in table if member.precedence & STATE_MASK == State.DEAD]
+        return [dead[int(self._rng.random() * dead_count)].endpoint]
 
     def _seed_targets(self, table: MemberTable) -> list[Endpoint]:
         seeds = self._config.seeds

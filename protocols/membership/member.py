@@ -5,6 +5,10 @@ that comparing integers compares the triple. Larger wins, always and everywhere 
 generation in front, DESIGN 4):
 - only the member itself raises its incarnation, to refute; only a restart raises its generation, so a restart wins;
 - within one incarnation alive < suspect < dead < left.
+
+What a member announces about itself (its profile) is believed under the same rule, apart from that: the announcement of
+the largest precedence wins. A refutation carries no profile, so it is half the size or less; what was announced
+before it stands.
 """
 
 from __future__ import annotations
@@ -103,17 +107,26 @@ class Accusation(Struct, frozen=True, array_like=True, tag="x", gc=False):
     by: Id
 
 
-Update: TypeAlias = Alive | Accusation
+class Refutation(Struct, frozen=True, array_like=True, tag="r", gc=False):
+    """The member says that it is still alive, and is what it last announced. Originates at the member only."""
+
+    node_id: Id
+    precedence: Precedence
 
 
-class Fallen(Struct, frozen=True, array_like=True, tag="f", gc=False):
-    """A push-pull row of a member that is not alive: its last announcement, and what is believed of it since."""
+Update: TypeAlias = Alive | Accusation | Refutation
+
+
+class Believed(Struct, frozen=True, array_like=True, tag="b", gc=False):
+    """A push-pull row of a member of which more is believed than it announced: its last announcement, and what was said
+    since."""
 
     alive: Alive
     precedence: Precedence
     by: Id
     age_minutes: Annotated[int, Meta(ge=0, lt=1 << 32)] = 0
-    """For how long that has been believed, rounded up: who learns it from a table forgets it no later than the rest."""
+    """For how long it has not been alive, rounded up: who learns it from a table forgets it no later than the rest. 0
+    for a member that is alive."""
 
     @property
     def node_id(self) -> NodeId:
@@ -123,10 +136,11 @@ class Fallen(Struct, frozen=True, array_like=True, tag="f", gc=False):
 class Member:
     """One row: the last announcement, the winning precedence, who said so, and since when (this node's clock).
 
-    A row is never changed: `MemberTable.believe` replaces it. So rows may be shared between the tables of one process.
+    A row is never changed but for `stale_to`: `MemberTable.believe` replaces it. So rows may be shared between the
+    tables of one process.
     """
 
-    __slots__ = ("_fallen", "alive", "by", "endpoint", "precedence", "since")
+    __slots__ = ("_believed", "alive", "by", "endpoint", "precedence", "since", "stale_to")
 
     def __init__(
         self, alive: Alive, precedence: int, by: NodeId, since: Instant, endpoint: Endpoint | None = None
@@ -135,15 +149,20 @@ class Member:
         self.precedence = precedence
         self.by = by
         self.since = since
-        self._fallen: Fallen | None = None
         self.endpoint = endpoint or Endpoint(alive.node_id, alive.profile.address)
+        self.stale_to = precedence
+        """The largest precedence that is no news of this member: its own, or the one below that while a further accuser
+        counts. Whether something is news is asked far more often than anything else."""
+        self._believed: Believed | None = None
 
-    def fallen(self, now: Instant) -> Fallen:
-        """The push-pull row of a member that is not alive; the last one made is kept."""
-        age_minutes = (now - self.since) // NANOS_PER_MINUTE + 1
-        if self._fallen is None or self._fallen.age_minutes != age_minutes:
-            self._fallen = Fallen(self.alive, self.precedence, self.by, age_minutes)
-        return self._fallen
+    def row(self, now: Instant) -> Alive | Believed:
+        """The push-pull row of this member; the last one made is kept."""
+        if self.precedence == self.alive.precedence:
+            return self.alive
+        age_minutes = (now - self.since) // NANOS_PER_MINUTE + 1 if self.precedence & STATE_MASK else 0
+        if self._believed is None or self._believed.age_minutes != age_minutes:
+            self._believed = Believed(self.alive, self.precedence, self.by, age_minutes)
+        return self._believed
 
     @property
     def state(self) -> State:
@@ -158,6 +177,7 @@ class Member:
         return incarnation_of(self.precedence)
 
 
+REFUTATION_OVERHEAD_BYTES = 14
 ACCUSATION_OVERHEAD_BYTES = 16
 ALIVE_OVERHEAD_BYTES = 32
 """Headers, tag and precedence: everything but the texts, and the profile's own headers with an `Alive`."""
@@ -166,8 +186,14 @@ ALIVE_OVERHEAD_BYTES = 32
 def size_bound(update: Update) -> int:
     """An upper bound of the encoded bytes of `update` (proven against the codec by a property test)."""
     if type(update) is Accusation:
-        return ACCUSATION_OVERHEAD_BYTES + len((update.node_id + update.by).encode())
+        return ACCUSATION_OVERHEAD_BYTES + _bytes_of(update.node_id + update.by)
+    if type(update) is Refutation:
+        return REFUTATION_OVERHEAD_BYTES + _bytes_of(update.node_id)
     assert type(update) is Alive
     profile = update.profile
     text = update.node_id + profile.name + profile.address + profile.zone + profile.version + "".join(profile.handlers)
-    return ALIVE_OVERHEAD_BYTES + len(text.encode()) + 3 * len(profile.handlers)
+    return ALIVE_OVERHEAD_BYTES + _bytes_of(text) + 3 * len(profile.handlers)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -14,7 +14,7 @@ from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX
 from protocols.membership.facts import JoinedMesh
 from protocols.membership.healing import Healer, peers_to_remember
-from protocols.membership.member import STATE_MASK, Member, Profile, State
+from protocols.membership.member import STATE_MASK, Member, Profile, State, Update
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.swim import Swim
@@ -110,10 +110,7 @@ class Membership:
             self._ping(target.endpoint, self._prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:
-        swim = self.swim
-        # The suspect itself is told first thing, so that it can refute (Lifeguard's buddy system).
-        accusation = swim.accusation_against(to.node_id)
-        self._outbox.send(to, Ping(seq, accusation + swim.queue.take(swim.retransmits())))
+        self._outbox.send(to, Ping(seq, self.swim.news_for(to.node_id)))
 
     def _probe_indirectly(self, target_id: NodeId) -> None:
         target = self.table.get(target_id)
@@ -182,13 +179,14 @@ class Membership:
     # Messages.
 
     def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
-        swim = self.swim
         if message.updates:
-            swim.hear(now, message.updates)
-        updates = swim.accusation_against(sender.node_id)
-        if swim.queue.size:
-            updates += swim.queue.take(swim.retransmits())
-        self._outbox.send(sender, Ack(message.probe, updates))
+            self._hear_from(now, message.updates)
+        self._outbox.send(sender, Ack(message.probe, self.swim.news_for(sender.node_id)))
+
+    def _hear_from(self, now: Instant, updates: tuple[Update, ...]) -> None:
+        """Take in what came with a probe or its ack."""
+        self.swim.hear(now, updates)
+        self.swim.answer(now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
         self.swim.hear(now, message.updates)
@@ -201,7 +199,7 @@ class Membership:
 
     def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> None:
         if message.updates:
-            self.swim.hear(now, message.updates)
+            self._hear_from(now, message.updates)
         if self._prober.acked(sender.node_id, message.probe):
             return
         relay = self._prober.relayed(sender.node_id, message.probe)

@@ -8,10 +8,10 @@ from msgspec import Meta
 
 from protocols.core import Carrier, Statement
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_PER_PACKET_MAX
-from protocols.membership.member import Accusation, Address, Alive, Fallen, Id
+from protocols.membership.member import Accusation, Address, Alive, Believed, Id, Refutation
 
-Updates = Annotated[tuple[Alive | Accusation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
-Rows = Annotated[tuple[Alive | Fallen, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
+Updates = Annotated[tuple[Alive | Accusation | Refutation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
+Rows = Annotated[tuple[Alive | Believed, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
 ProbeSeq = Annotated[int, Meta(ge=0, lt=1 << 62)]
 
 

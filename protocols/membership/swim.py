@@ -20,18 +20,16 @@ from protocols.membership.facts import Forgotten, MemberChanged, NameConflict, R
 from protocols.membership.gossip import GossipQueue, decimal_digits
 from protocols.membership.member import (
     GENERATION_MAX,
-    INCARNATION_BITS,
     INCARNATION_MAX,
     INCARNATION_STEP,
     NANOS_PER_MINUTE,
-    STATE_BITS,
     STATE_MASK,
-    STATES,
     Accusation,
     Alive,
-    Fallen,
+    Believed,
     Member,
     Profile,
+    Refutation,
     State,
     Update,
     generation_of,
@@ -48,7 +46,11 @@ ALIVE = int(State.ALIVE)
 SUSPECT = int(State.SUSPECT)
 DEAD = int(State.DEAD)
 LEFT = int(State.LEFT)
-GENERATION_SHIFT = STATE_BITS + INCARNATION_BITS
+SPREADING_TIMES = 2
+"""A profile counts as known to all once it has had this many times the time that one queue takes to pass it on."""
+NOBODY = Member(Alive("", 0, Profile("", "")), 0, "", 0)
+"""Stands for a row that is not there: everything is news of a stranger."""
+NOBODY.stale_to = -1
 
 
 class Swim:
@@ -68,6 +70,7 @@ class Swim:
         self._id = config.node_id
         self._retransmits_for = 0
         self._retransmits = 1
+        self._announced_at: Instant = 0
         self._outbox = outbox
         self._rng = rng
 
@@ -82,6 +85,7 @@ class Swim:
         else:
             self.me = self.table.believe(now, self.me, alive, alive.precedence, self._id)
         self.outgrown = 0
+        self._announced_at = now
         self.view += 1
         self.queue.put(alive)
 
@@ -106,8 +110,12 @@ class Swim:
 
     def hear(self, now: Instant, updates: Iterable[Update]) -> bool:
         """Take in gossip; whether any of it was news. The hot path of a large mesh: most of it is not."""
-        own, below = self.table.news_from.own.get, self.table.news_from.below.get
-        news = [each for each in updates if each.precedence >= (own(each.node_id) or below(each.node_id, 0))]
+        own, below = self.table.rows.own.get, self.table.rows.below.get
+        news = [
+            each
+            for each in updates
+            if each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).stale_to  # or it is of a stranger
+        ]
         for update in news:
             row = self.table.get(update.node_id)
             if row is None:
@@ -118,37 +126,50 @@ class Swim:
                 self._confirm(row, update)
         return bool(news)
 
-    def merge(self, now: Instant, rows: Iterable[Alive | Fallen]) -> None:
+    def merge(self, now: Instant, rows: Iterable[Alive | Believed]) -> None:
         """Take in the rows of another table (push-pull)."""
         table = self.table
-        own, below = table.news_from.own.get, table.news_from.below.get
+        own, below = table.rows.own.get, table.rows.below.get
         # Of a table that is exchanged in peace every row is known.
         for row in [
             each
             for each in rows
-            if type(each) is not Alive or each.precedence >= (own(each.node_id) or below(each.node_id, 0))
+            if type(each) is not Alive or each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).stale_to
         ]:
             if type(row) is Alive:
                 self.hear(now, (row,))
-            elif type(row) is Fallen:
+            elif type(row) is Believed:
                 known = table.get(row.alive.node_id)
-                if known is None or row.precedence > known.precedence:
-                    self._merge_fallen(now, row, known)
+                if known is None or row.precedence > known.precedence or row.alive.precedence > known.alive.precedence:
+                    self._merge_believed(now, row, known)
 
-    def _merge_fallen(self, now: Instant, row: Fallen, known: Member | None) -> None:
+    def _merge_believed(self, now: Instant, row: Believed, known: Member | None) -> None:
         state = state_of(row.precedence)
-        if known is None:
+        if known is None and state in (State.DEAD, State.LEFT):
             # Nobody here ever saw it alive: remember it as it is, without raising it for a last suspicion.
-            if state in (State.DEAD, State.LEFT):
-                self._remember(now, row)
-                return
-            self.hear(now, (row.alive,))
-        elif row.alive.precedence > known.precedence:
-            self.hear(now, (row.alive,))
+            self._remember(now, row)
+            return
+        if state is State.ALIVE:
+            if known is None or row.alive.precedence > known.alive.precedence:
+                # In full, for others may have missed the announcement too.
+                self._learn(now, Alive(row.node_id, row.precedence, row.alive.profile), known)
+            else:
+                self.hear(now, (Refutation(row.node_id, row.precedence),))
+            return
+        if known is None or row.alive.precedence > known.alive.precedence:
+            self._learn(now, row.alive, known)
         claimed = with_state(row.precedence, State.SUSPECT) if state is State.DEAD else row.precedence
         self.hear(now, (Accusation(row.node_id, claimed, row.by),))
 
-    def _remember(self, now: Instant, row: Fallen) -> None:
+    def _learn(self, now: Instant, alive: Alive, known: Member | None) -> None:
+        """Take in an announcement that is newer than the one known, though what is believed may be newer still."""
+        if known is None or alive.precedence > known.precedence:
+            self.hear(now, (alive,))
+        elif known is not self.me and alive.precedence & STATE_MASK == ALIVE and _is_honest(alive):
+            self.table.learn(known, alive)
+            self.view += 1
+
+    def _remember(self, now: Instant, row: Believed) -> None:
         announced, believed = row.alive.precedence, row.precedence
         if announced & STATE_MASK != ALIVE or announced > believed:
             return  # no table of an honest peer has such a row
@@ -176,22 +197,24 @@ class Swim:
     def _believe(self, now: Instant, row: Member, update: Update) -> None:
         """`update` outranks `row`."""
         state = update.precedence & STATE_MASK
-        if (type(update) is Alive) != (state == ALIVE):
+        if (type(update) is Accusation) == (state == ALIVE):
             return  # a state that does not go with the kind of update: a broken peer
         if row is self.me:
             self._refute(now, row, update)
             return
         if generation_of(update.precedence) == GENERATION_MAX:
             return  # such a member could never restart again; no honest node counts so far
-        if type(update) is Alive:
+        if type(update) is Accusation:
+            self._accused(now, row, update)
+        elif type(update) is Refutation:
+            self._cleared(now, row, update)
+        elif type(update) is Alive:
             size = size_bound(update)
             if size > UPDATES_BYTES_MAX:
                 return  # no node that keeps the rules announces what fits no packet
             row = self.table.believe(now, row, update, update.precedence, update.node_id)
             self.suspicions.end(update.node_id)
             self._became_alive(row, update, size)
-        elif type(update) is Accusation:
-            self._accused(now, row, update)
 
     def _became_alive(self, row: Member, update: Alive, size: int) -> None:
         self.view += 1
@@ -199,6 +222,17 @@ class Swim:
         self._notify_changed(row)
         if self.me is not None and update.profile.name == self.me.alive.profile.name:
             self._outbox.notify(NameConflict(update.node_id, update.profile.address))
+
+    def _cleared(self, now: Instant, row: Member, refutation: Refutation) -> None:
+        """The member is alive, as what it last announced."""
+        node_id, precedence = refutation.node_id, refutation.precedence
+        if generation_of(precedence) > row.generation:
+            return  # nobody here has met that life of it; its own announcement has to come first
+        row = self.table.believe(now, row, row.alive, precedence, node_id)
+        self.suspicions.end(node_id)
+        self.view += 1
+        self.queue.put(refutation)
+        self._notify_changed(row)
 
     def _accused(self, now: Instant, row: Member, accusation: Accusation) -> None:
         if generation_of(accusation.precedence) > row.generation:
@@ -211,7 +245,7 @@ class Swim:
             wanted = self.suspicions.start(
                 now, accusation.node_id, accusation.precedence, accusation.by, self.config.swim, present
             )
-            self.table.want_confirmations(row, wanted)
+            row.stale_to = row.precedence - wanted
         else:
             self.suspicions.end(accusation.node_id)
             self.view += 1
@@ -222,7 +256,7 @@ class Swim:
     def _confirm(self, row: Member, update: Update) -> None:
         """Somebody else doubts a suspect too."""
         if type(update) is Accusation and self.suspicions.confirm(update.node_id, update.by):
-            self.table.want_confirmations(row, update.node_id in self.suspicions.open)
+            row.stale_to = row.precedence - self.suspicions.is_open(update.node_id)
             self.queue.put(update)
 
     def _refute(self, now: Instant, row: Member, update: Update) -> None:
@@ -240,12 +274,21 @@ class Swim:
             self.outgrown = max(self.outgrown, generation + 1)  # only a new life can still outrank that
             return
         precedence = (with_state(update.precedence, State.ALIVE)) + INCARNATION_STEP
-        alive = Alive(self._id, precedence, row.alive.profile)
-        self.me = self.table.believe(now, row, alive, precedence, self._id)
-        self.queue.put(alive)
+        if self._is_spreading(now):
+            alive = Alive(self._id, precedence, row.alive.profile)
+            self.me = self.table.believe(now, row, alive, precedence, self._id)
+            self.queue.put(alive)
+        else:
+            self.me = self.table.believe(now, row, row.alive, precedence, self._id)
+            self.queue.put(Refutation(self._id, precedence))
         self.health.worse()
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))
+
+    def _is_spreading(self, now: Instant) -> bool:
+        """Whether there may be members that do not know this node's profile yet, so that a refutation has to say it."""
+        passing_on = self.retransmits() * self.config.swim.gossip_interval
+        return now < self._announced_at + SPREADING_TIMES * passing_on or type(self.queue.about(self._id)) is Alive
 
     # What this node finds out itself.
 
@@ -269,6 +312,8 @@ class Swim:
     def forget(self, now: Instant) -> None:
         """Drop rows of members that have been dead or gone for longer than they are remembered."""
         horizon = now - self.config.swim.remember_dead
+        if not self.table.count(State.DEAD) and not self.table.count(State.LEFT):
+            return
         gone = [m.alive.node_id for m in self.table if m.precedence & STATE_MASK >= DEAD and m.since < horizon]
         for node_id in gone:
             if node_id != self._id:
@@ -276,29 +321,48 @@ class Swim:
                 self._outbox.notify(Forgotten(node_id))
 
     def _notify_changed(self, row: Member) -> None:
-        alive, precedence = row.alive, row.precedence
-        generation, incarnation = precedence >> GENERATION_SHIFT, (precedence >> STATE_BITS) & INCARNATION_MAX
-        self._outbox.notify(
-            MemberChanged(
-                alive.node_id, alive.profile.name, STATES[precedence & STATE_MASK], generation, incarnation, row.by
-            )
-        )
+        alive = row.alive
+        self._outbox.notify(MemberChanged(alive.node_id, alive.profile.name, row.precedence, row.by))
 
-    def rows(self, now: Instant) -> list[Alive | Fallen]:
+    def rows(self, now: Instant) -> list[Alive | Believed]:
         """This node's table as push-pull rows."""
         return [
-            member.alive if member.precedence & STATE_MASK == ALIVE else member.fallen(now) for member in self.table
+            alive if member.precedence == (alive := member.alive).precedence else member.row(now)
+            for member in self.table
         ]
 
-    def accusation_against(self, node_id: NodeId) -> tuple[Update, ...]:
-        """What to tell a sender that this node takes for suspect or dead, so that it refutes (DESIGN 4)."""
+    def news_for(self, node_id: NodeId) -> tuple[Update, ...]:
+        """What to tell a member beside a probe or its ack: first of all what this node takes itself for, where that is
+        suspect or dead, so that it refutes (Lifeguard's buddy system; DESIGN 4)."""
+        accusation = self._accusation_against(node_id)
+        if accusation is None:
+            return self.queue.take(self.retransmits()) if self.queue.size else ()
+        left = UPDATES_BYTES_MAX - size_bound(accusation)
+        return (accusation, *self.queue.take(self.retransmits(), budget=left))
+
+    def _accusation_against(self, node_id: NodeId) -> Accusation | None:
         table = self.table
         if not table.count(State.SUSPECT) and not table.count(State.DEAD):
-            return ()
+            return None
         row = table.get(node_id)
-        if row is None or row.state in (State.ALIVE, State.LEFT):
-            return ()
-        return (Accusation(node_id, row.precedence, row.by),)
+        if row is None or row.precedence & STATE_MASK in (ALIVE, LEFT):
+            return None
+        return Accusation(node_id, row.precedence, row.by)
+
+    def answer(self, now: Instant, first: Update) -> None:
+        """Say again what this node is to a sender that still takes it for suspect or dead, after it has refuted that.
+
+        `first` is what the sender said first of all. News is passed on so often and no more; whoever was cut off all
+        that time would not hear of the refutation before the next exchange of tables.
+        """
+        me = self.me
+        if first.node_id != self._id or type(first) is not Accusation or me is None or self.leaving:
+            return
+        if first.precedence < me.precedence and self.queue.about(self._id) is None:
+            known = generation_of(first.precedence) == me.generation and not self._is_spreading(now)
+            self.queue.put(
+                Refutation(self._id, me.precedence) if known else Alive(self._id, me.precedence, me.alive.profile)
+            )
 
     def check(self) -> None:
         """Raise `InvariantViolation` where the table contradicts itself."""
@@ -309,8 +373,7 @@ class Swim:
         for member in self.table:
             if member.state is State.SUSPECT and member.alive.node_id not in self.suspicions:
                 raise InvariantViolation(f"suspect {member.alive.node_id} has no deadline")
-            wanted = member.alive.node_id in self.suspicions.open
-            if (self.table.news_from[member.alive.node_id] == member.precedence) != wanted:
+            if (member.stale_to < member.precedence) != self.suspicions.is_open(member.alive.node_id):
                 raise InvariantViolation(f"{member.alive.node_id}: it is not known whether a further accuser counts")
             if member.alive.precedence > member.precedence:
                 raise InvariantViolation(f"{member.alive.node_id} announced more than is believed")

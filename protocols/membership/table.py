@@ -13,13 +13,10 @@ from protocols.membership.member import STATE_MASK, Alive, Member, State
 class MemberTable:
     """Rows by node id, this node's own row included; counts by state are kept, not counted."""
 
-    __slots__ = ("_counts", "_ids", "_ids_are_shared", "news_from", "rows")
+    __slots__ = ("_counts", "_ids", "_ids_are_shared", "rows")
 
     def __init__(self) -> None:
         self.rows: Layered[Member] = Layered()
-        self.news_from: Layered[int] = Layered()
-        """The least precedence that is news of each member: above its row's own, or that very one while a further
-        accuser counts. Whether something is news is asked far more often than anything else."""
         self._ids: list[NodeId] = []
         self._ids_are_shared = False
         self._counts = [0, 0, 0, 0]
@@ -39,13 +36,11 @@ class MemberTable:
         node_id = member.alive.node_id
         assert node_id not in self.rows
         self.rows[node_id] = member
-        self.news_from[node_id] = member.precedence + 1
         self._own_ids().append(node_id)
         self._counts[member.state] += 1
 
     def remove(self, node_id: NodeId) -> None:
         member = self.rows.pop(node_id)
-        self.news_from.pop(node_id)
         self._own_ids().remove(node_id)
         self._counts[member.state] -= 1
 
@@ -60,13 +55,14 @@ class MemberTable:
             self._counts[after] += 1
         endpoint = member.endpoint if alive.profile.address == member.endpoint.address else None
         row = Member(alive, precedence, by, since, endpoint)
-        self.rows[alive.node_id] = row
-        self.news_from[alive.node_id] = precedence + 1
+        self.rows.own[alive.node_id] = row
         return row
 
-    def want_confirmations(self, member: Member, wanted: bool) -> None:
-        """Whether a further accuser of this suspect is news."""
-        self.news_from[member.alive.node_id] = member.precedence + (not wanted)
+    def learn(self, member: Member, alive: Alive) -> None:
+        """Put a newer announcement into the row `member`; what is believed of it stands."""
+        row = Member(alive, member.precedence, member.by, member.since)
+        row.stale_to = member.stale_to
+        self.rows.own[alive.node_id] = row
 
     def fill(self, others: MemberTable) -> None:
         """Add all rows of `others` that are not there yet, and share them: `others` must not change from now on.
@@ -81,7 +77,6 @@ class MemberTable:
         for member in replaced:
             self._counts[member.state] -= 1
         self.rows.lie_on(others.rows)
-        self.news_from.lie_on(others.news_from)
         self._ids = others._ids
         self._ids_are_shared = True
 
@@ -127,10 +122,6 @@ class MemberTable:
     def check_counts(self) -> bool:
         """Whether the kept counts are those of the rows (for invariant checks)."""
         counts = [0, 0, 0, 0]
-        news_from = dict(self.news_from.items())
-        for node_id, member in self.rows.items():
-            precedence = member.precedence
-            counts[precedence & STATE_MASK] += 1
-            if not 0 <= news_from[node_id] - precedence <= 1:
-                return False
-        return counts == self._counts and len(self._ids) == len(news_from) == len(self.rows)
+        for member in self.rows.values():
+            counts[member.precedence & STATE_MASK] += 1
+        return counts == self._counts and len(self._ids) == len(self.rows)

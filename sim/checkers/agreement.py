@@ -1,7 +1,8 @@
 """After the last disturbance, within a bound, all running nodes hold the same member table, and it is right.
 
-Right means: every running node is alive in it, in its present generation and incarnation; every node that is down is
-dead or has left. It is asked of every cut, whatever its sides and length, and of restarts (DESIGN 4, healing).
+Right means: every running node is alive in it, in its present generation and incarnation, and is what it announces
+(in a large mesh an even sample of tables is asked for that); every node that is down is dead or has left. It is asked
+of every cut, whatever its sides and length, and of restarts (DESIGN 4, healing).
 
 The bound, from the last heal, crash or restart, for a mesh of N (all terms from the node's own config):
 
@@ -26,6 +27,7 @@ on being heard, so the core need be seen to agree once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protocols.config import SwimConfig
@@ -41,8 +43,9 @@ from sim.process import Process
 if TYPE_CHECKING:
     from sim.world import World
 
-UPDATES_PER_PACKET = 7
-"""How many announcements of the longest usual kind (about 140 bytes) fit a packet's 1,100 bytes of gossip."""
+NODES_ASKED_MAX = 128
+UPDATES_PER_PACKET = 9
+"""How many announcements of the longest usual kind (about 140 bytes) fit a packet's 1,280 bytes of gossip."""
 
 
 def agreement_bound(config: SwimConfig, members: int) -> Instant:
@@ -63,6 +66,18 @@ def spreading(config: SwimConfig, members: int) -> Instant:
     retransmits = max(1, config.retransmit_mult * decimal_digits(members))
     spread = int(members * retransmits / (sends_per_s * UPDATES_PER_PACKET) * NANOS_PER_S)
     return spread + 3 * push_pull_scale(members) * config.push_pull_interval // 2
+
+
+def _misjudged(running: Sequence[Process]) -> str:
+    """The first member found that announces something else than some node believes; empty where there is none."""
+    announced = [(process, own) for process in running if (own := own_row(process.core)) is not None]
+    for observer in running[:: -(-len(running) // NODES_ASKED_MAX) or 1]:
+        rows = rows_of(observer.core)
+        for subject, own in announced:
+            profile = rows[subject.config.node_id].alive.profile
+            if profile is not own.alive.profile and profile != own.alive.profile:
+                return f"{observer.name} takes {subject.name} for {profile!r}, but it is {own.alive.profile!r}"
+    return ""
 
 
 class Agreement(Checker):
@@ -131,7 +146,7 @@ class Agreement(Checker):
                 if row is None or row.precedence != precedence:
                     return self._describe(process, node_id)
             return f"{process.name} knows {len(rows)} members, not {len(expected)}"
-        return ""
+        return _misjudged(running)
 
     def _core_waits_for(self, now: Instant) -> str:
         since = self.asked_since()

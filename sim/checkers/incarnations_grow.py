@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant, Put, Record
 from protocols.membership.facts import Forgotten, MemberChanged, NodeStarted, Refuted
-from protocols.membership.member import INCARNATION_BITS, STATE_BITS, State, precedence_of
+from protocols.membership.member import State, precedence_of, with_state
 from protocols.membership.records import GENERATION_KEY, Generation
 from sim.checkers.checker import Checker
 from sim.process import Process
 
 if TYPE_CHECKING:
     from sim.world import World
-
-GENERATION_SHIFT = STATE_BITS + INCARNATION_BITS
 
 
 class IncarnationsGrow(Checker):
@@ -86,13 +84,12 @@ class IncarnationsGrow(Checker):
         if member is None:
             self.violated(now, process, f"told of a member {fact.node_id} that does not exist")
             return
-        announced = (fact.generation << GENERATION_SHIFT) | (fact.incarnation << STATE_BITS)
-        precedence = announced | fact.state
+        precedence = fact.precedence
         told = self._told[process.index]
         if precedence <= told.get(member, 0):
             self.violated(now, process, f"told of {_life(fact)} of {fact.name} after something as large")
         told[member] = precedence
-        if announced > self._announced[member]:
+        if with_state(precedence, State.ALIVE) > self._announced[member]:
             self.violated(now, process, f"told of {_life(fact)} of {fact.name}, which {fact.name} never announced")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant, NodeId
 from protocols.membership.facts import Forgotten, MemberChanged
-from protocols.membership.member import STATE_MASK, State, generation_of, incarnation_of, precedence_of, with_state
+from protocols.membership.member import STATE_MASK, State, generation_of, incarnation_of, with_state
 from sim.checkers.checker import Checker
 from sim.inspect import rows_of
 from sim.process import Process
@@ -41,13 +41,14 @@ class NoResurrection(Checker):
         if type(fact) is Forgotten:
             verdicts.pop(fact.node_id, None)
         elif type(fact) is MemberChanged:
-            told = precedence_of(fact.generation, fact.incarnation, fact.state)
-            self._judge(now, process, fact.node_id, told, "tells of")
-            if fact.state >= State.DEAD:
+            told = fact.precedence
+            if told & STATE_MASK >= State.DEAD:
                 verdicts[fact.node_id] = max(told, verdicts.get(fact.node_id, -1))
-            row = rows_of(process.core).get(fact.node_id)
-            if row is not None:
-                self._judge(now, process, fact.node_id, row.precedence, "believes in")
+            elif fact.node_id in verdicts:
+                self._judge(now, process, fact.node_id, told, "tells of")
+                row = rows_of(process.core).get(fact.node_id)
+                if row is not None:
+                    self._judge(now, process, fact.node_id, row.precedence, "believes in")
 
     def finish(self, now: Instant) -> None:
         for process in self.world.running():

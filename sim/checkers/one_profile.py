@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant, Message
 from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
-from protocols.membership.member import Alive, Fallen, Profile, State, generation_of, incarnation_of
+from protocols.membership.member import Alive, Believed, Profile, State, generation_of, incarnation_of
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from sim.checkers.checker import Checker
 from sim.inspect import own_row, rows_of
@@ -50,7 +50,7 @@ class OneProfile(Checker):
     def on_sample(self, now: Instant, message: Message) -> None:
         if isinstance(message, PushPull):
             for row in message.rows:
-                self._compare(now, None, row.alive if isinstance(row, Fallen) else row)
+                self._compare(now, None, row.alive if isinstance(row, Believed) else row)
         elif isinstance(message, Ping | PingReq | Ack | Gossip):
             for update in message.updates:
                 if isinstance(update, Alive):

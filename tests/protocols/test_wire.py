@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.core import Carrier, Message, Promise, Statement, Stored
-from protocols.membership.member import Accusation, Alive, Fallen, Profile, size_bound
+from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, size_bound
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import Generation
 from protocols.tasks.messages import Ask, Concluded
@@ -64,11 +64,12 @@ def test_the_bytes_are_those_of_the_first_release() -> None:
     """Plain MessagePack, spelt out: a change here can not be read by nodes that run today."""
     assert encode_message(Ping(7)) == b"\x92\x01\x93\xa4ping\x07\x90"
     assert encode_message(Ack(1, (Accusation("b", 6, "c"),))) == b"\x92\x01\x93\xa3ack\x01\x91\x94\xa1x\xa1b\x06\xa1c"
+    assert encode_message(Gossip((Refutation("b", 4),))) == b"\x92\x01\x92\xa6gossip\x91\x93\xa1r\xa1b\x04"
     profile = b"\x96\xa1n\xa3a:1\x91\xa1h\xa1z\x02\xa1v"
     alive = Alive("b", 4, Profile("n", "a:1", ("h",), "z", 2, "v"))
     assert encode_message(Gossip((alive,))) == b"\x92\x01\x92\xa6gossip\x91\x94\xa1a\xa1b\x04" + profile
-    assert encode_message(PushPull((Fallen(alive, 6, "c", 5),), answer=True)) == (
-        b"\x92\x01\x93\xa8pushpull\x91\x95\xa1f\x94\xa1a\xa1b\x04" + profile + b"\x06\xa1c\x05\xc3"
+    assert encode_message(PushPull((Believed(alive, 6, "c", 5),), answer=True)) == (
+        b"\x92\x01\x93\xa8pushpull\x91\x95\xa1b\x94\xa1a\xa1b\x04" + profile + b"\x06\xa1c\x05\xc3"
     )
     assert encode_message(Concluded("t.c")) == b"\x92\x01\x92\xa9concluded\xa3t.c"
 
@@ -154,13 +155,13 @@ def test_a_field_past_its_bound_is_refused(kind: type[Message], data: st.DataObj
 # Sizes.
 
 
-UPDATES = st.one_of(values_of(Alive), values_of(Accusation))
+UPDATES = st.one_of(values_of(Alive), values_of(Accusation), values_of(Refutation))
 
 
 @given(UPDATES)
 @settings(max_examples=300, deadline=None)
 def test_the_size_bound_is_an_upper_bound(update: object) -> None:
-    assert isinstance(update, Alive | Accusation)
+    assert isinstance(update, Alive | Accusation | Refutation)
     assert len(msgspec.msgpack.encode(update)) <= size_bound(update)
 
 

@@ -23,7 +23,7 @@ from protocols.limits import (
     PACKET_BYTES_MAX,
     UPDATES_PER_PACKET_MAX,
 )
-from protocols.membership.member import Accusation, Alive, Fallen, Profile, State, Update, precedence_of
+from protocols.membership.member import Accusation, Alive, Believed, Profile, State, Update, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from protocols.membership.records import Generation, Peers
 from protocols.tasks.messages import (
@@ -55,7 +55,7 @@ SAMPLES: tuple[Message, ...] = (
     PingReq(8, PEER, address_of("peer")),
     Ack(9, (ACCUSED,)),
     Gossip((ALIVE, ACCUSED)),
-    PushPull((ALIVE, Fallen(ALIVE, precedence_of(3, 1, State.DEAD), PEER)), answer=True),
+    PushPull((ALIVE, Believed(ALIVE, precedence_of(3, 1, State.DEAD), PEER)), answer=True),
     Assign("abcdefghijkl.peerpeer", 2, "work", '{"n": 1}', 60_000),
     CheckRuns((RunRef("abcdefghijkl.peerpeer", 2),)),
     RunStates((RunState("abcdefghijkl.peerpeer", 2, Standing.RUNNING),)),

@@ -41,7 +41,7 @@ def refusal(one: Opener, packet: bytes) -> str:
 
 
 def test_what_is_sealed_fits_and_the_probe_fields_too() -> None:
-    assert UPDATES_BYTES_MAX + 100 + SEAL_OVERHEAD_BYTES <= PACKET_BYTES_MAX
+    assert UPDATES_BYTES_MAX + 40 + SEAL_OVERHEAD_BYTES <= PACKET_BYTES_MAX
     packet = sealer().seal(TO_BOB, bytes(MESSAGE_BYTES_MAX))
     assert len(packet) == PACKET_BYTES_MAX
     assert len(opener().open(packet).message) == MESSAGE_BYTES_MAX

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
 from protocols.membership.facts import Forgotten, JoinedMesh, MemberChanged
-from protocols.membership.healing import push_pull_scale
-from protocols.membership.member import Fallen, State, precedence_of
+from protocols.membership.healing import Healer, push_pull_scale
+from protocols.membership.member import Believed, Member, State, precedence_of, with_state
 from protocols.membership.messages import Gossip, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.table import MemberTable
 from protocols.membership.views import Leave
 from tests.protocols.harness import Host, World, accuse, address_of, alive, config_of, endpoint_of, id_of
 
@@ -167,6 +170,33 @@ def test_a_cut_without_any_seed_heals_by_the_remembered_dead() -> None:
     world.run_until(lambda: all_agree([a, b]), 60)
 
 
+def tries_of_the_dead(alive_count: int, dead_count: int, turns: int) -> int:
+    """How often a node of a mesh without seeds tries one of its dead members in so many turns."""
+    config = config_of("a")
+    healer, table = Healer(config, Random(1), ()), MemberTable()
+    me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)
+    table.insert(me)
+    for number in range(1, alive_count + dead_count):
+        announced = alive(f"n{number}")
+        state = State.ALIVE if number < alive_count else State.DEAD
+        table.insert(Member(announced, with_state(announced.precedence, state), id_of("a"), 0))
+    healer.start(0)
+    tries = 0
+    for turn in range(turns):
+        now = (2 + turn) * config.swim.heal_interval
+        targets = [table.get(target.node_id) for target in healer.fire(now, table, me)]
+        tries += sum(row is not None and row.state is State.DEAD for row in targets)
+    return tries
+
+
+def test_few_that_lost_many_try_at_every_turn_and_many_that_lost_few_share_the_work() -> None:
+    """Whoever comes back must not be met by the tables of thousands at once."""
+    assert tries_of_the_dead(1, 300, 100) == 100
+    assert tries_of_the_dead(100, 100, 100) == 100
+    together = 400 * tries_of_the_dead(400, 1, 1000) / 1000
+    assert 2 <= together <= 8, "tries of one dead member by a mesh of 400 in one interval"
+
+
 # Forgetting.
 
 
@@ -213,7 +243,7 @@ def test_a_dead_member_past_its_time_is_not_taken_in() -> None:
     host = world.add("a", config_of("a", swim=FORGETFUL)).start()
     world.run(1)
     for minutes, known in ((11, False), (9, True)):
-        row = Fallen(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c"), minutes)
+        row = Believed(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c"), minutes)
         host.hears(endpoint_of("c"), PushPull((row,), answer=False))
         assert (host.sees("b") is State.DEAD) == known
 

@@ -11,7 +11,7 @@ from protocols.membership.member import (
     INCARNATION_MAX,
     Accusation,
     Alive,
-    Fallen,
+    Believed,
     State,
     generation_of,
     incarnation_of,
@@ -143,7 +143,7 @@ def test_the_last_generation_there_is_is_not_believed() -> None:
     host.hears(
         endpoint_of("c"),
         PushPull(
-            (Fallen(alive("e", GENERATION_MAX), precedence_of(GENERATION_MAX, 0, State.DEAD), id_of("c")),), False
+            (Believed(alive("e", GENERATION_MAX), precedence_of(GENERATION_MAX, 0, State.DEAD), id_of("c")),), False
         ),
     )
     row = host.row("b")
@@ -173,7 +173,7 @@ def test_an_update_whose_state_does_not_go_with_its_kind_is_ignored() -> None:
 )
 def test_rows_that_no_honest_table_has_are_ignored(announced: int, believed: int) -> None:
     host = lone_node()
-    row = Fallen(Alive(id_of("b"), announced, alive("b").profile), believed, id_of("c"))
+    row = Believed(Alive(id_of("b"), announced, alive("b").profile), believed, id_of("c"))
     host.hears(endpoint_of("c"), PushPull((row,), answer=False))
     host.node.check()
     assert host.row("b") is None
@@ -211,7 +211,7 @@ def test_the_last_but_one_incarnation_is_refuted_as_any_other() -> None:
 def test_a_remote_dead_becomes_a_suspect_and_can_refute() -> None:
     world = World()
     a, b, c = world.mesh("a", "b", "c")
-    a.hears(c.endpoint, PushPull((Fallen(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c")),), answer=False))
+    a.hears(c.endpoint, PushPull((Believed(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c")),), answer=False))
     assert a.sees("b") is State.SUSPECT
     world.run_until(lambda: a.sees("b") is State.ALIVE, 5)
     assert incarnation(b, "b") == 1
@@ -220,7 +220,7 @@ def test_a_remote_dead_becomes_a_suspect_and_can_refute() -> None:
 
 def test_an_unknown_dead_is_remembered_and_not_revived() -> None:
     host = lone_node("b")
-    dead = Fallen(alive("c"), precedence_of(1, 0, State.DEAD), id_of("b"))
+    dead = Believed(alive("c"), precedence_of(1, 0, State.DEAD), id_of("b"))
     host.hears(endpoint_of("b"), PushPull((dead,), answer=False))
     assert host.sees("c") is State.DEAD
     host.hears(endpoint_of("b"), Gossip((alive("c"),)))
@@ -233,7 +233,7 @@ def test_an_unknown_dead_is_remembered_and_not_revived() -> None:
 
 def test_a_suspect_in_a_table_of_a_stranger_is_met_and_doubted() -> None:
     host = lone_node()
-    row = Fallen(alive("c"), precedence_of(1, 0, State.SUSPECT), id_of("b"))
+    row = Believed(alive("c"), precedence_of(1, 0, State.SUSPECT), id_of("b"))
     host.hears(endpoint_of("b"), PushPull((row,), answer=False))
     assert host.sees("c") is State.SUSPECT
 
@@ -287,7 +287,7 @@ def test_who_has_left_is_not_taken_for_suspect_or_dead_afterwards() -> None:
     host = lone_node("b")
     host.hears(endpoint_of("b"), Gossip((accuse("b", State.LEFT, by="b"),)))
     host.hears(endpoint_of("c"), Gossip((accuse("b", State.SUSPECT), accuse("b", State.DEAD))))
-    host.hears(endpoint_of("c"), PushPull((Fallen(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c")),), False))
+    host.hears(endpoint_of("c"), PushPull((Believed(alive("b"), precedence_of(1, 0, State.DEAD), id_of("c")),), False))
     assert host.sees("b") is State.LEFT
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S, Effect, Event, Instant, NodeId, Received, Woke
 from protocols.detector import suspicion
 from protocols.detector.probe import NOTHING_DUE, Due, Prober
@@ -53,10 +54,10 @@ def forgives_a_failed_probe() -> AbstractContextManager[None]:
 def is_far_too_patient() -> AbstractContextManager[None]:
     """A suspect has an hour to refute, so nobody is ever declared dead."""
 
-    def timeout(shortest: int, longest: int, wanted: int, confirmations: int) -> int:
-        return 3600 * NANOS_PER_S
+    def timeouts(config: SwimConfig, members: int) -> tuple[int, ...]:
+        return (3600 * NANOS_PER_S,)
 
-    return patched(suspicion, "suspicion_timeout", timeout)
+    return patched(suspicion, "timeouts_for", timeouts)
 
 
 DETECTOR = (

@@ -13,7 +13,7 @@ from protocols.membership.member import (
     INCARNATION_STEP,
     Accusation,
     Alive,
-    Fallen,
+    Believed,
     Member,
     Profile,
     State,
@@ -78,7 +78,7 @@ def raises_the_dead() -> AbstractContextManager[None]:
     """A table in which a dead member is alive brings it back in the very incarnation in which it was declared dead."""
     merge = Swim.merge
 
-    def merge_and_forgive(self: Swim, now: Instant, rows: Iterable[Alive | Fallen]) -> None:
+    def merge_and_forgive(self: Swim, now: Instant, rows: Iterable[Alive | Believed]) -> None:
         rows = tuple(rows)
         for update in rows:
             row = self.table.get(update.node_id)
@@ -140,7 +140,7 @@ def believes_its_accusers() -> AbstractContextManager[None]:
 def never_reaches_out_to_the_dead() -> AbstractContextManager[None]:
     """Push-pull rows of members that are known are not looked at, so two halves stay two."""
 
-    def merge(self: Swim, now: Instant, rows: Iterable[Alive | Fallen]) -> None:
+    def merge(self: Swim, now: Instant, rows: Iterable[Alive | Believed]) -> None:
         self.hear(now, [row for row in rows if isinstance(row, Alive) and self.table.get(row.node_id) is None])
 
     return patched(Swim, "merge", merge)

@@ -1,0 +1,253 @@
+"""What a member announced, and what is believed of it: a refutation changes the second alone (DESIGN 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.core import NANOS_PER_S, Endpoint
+from protocols.limits import UPDATES_BYTES_MAX
+from protocols.membership.facts import MemberChanged
+from protocols.membership.member import Alive, Believed, Profile, Refutation, State, Update, precedence_of, size_bound
+from protocols.membership.messages import Ack, Gossip, Ping, PushPull
+from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
+
+LONG_AFTER_S = 20.0
+"""When the profile of a node of a small mesh has had its time to spread."""
+
+
+def lone_node(*known: str) -> Host:
+    """A node that serves, has announced itself long ago, and has heard of `known`, which do not exist."""
+    host = World().add("a").start()
+    host.world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in known)))
+    host.hush()
+    return host
+
+
+def refutes(name: str, generation: int = 1, incarnation: int = 0) -> Refutation:
+    return Refutation(id_of(name), precedence_of(generation, incarnation, State.ALIVE))
+
+
+def believed(name: str, announced: tuple[int, int], since: tuple[int, int, State], profile: Profile) -> Believed:
+    return Believed(
+        Alive(id_of(name), precedence_of(*announced, State.ALIVE), profile), precedence_of(*since), id_of(name)
+    )
+
+
+def belief(host: Host, name: str) -> tuple[State, int, int]:
+    row = host.row(name)
+    assert row is not None
+    return row.state, row.generation, row.incarnation
+
+
+def told_by(host: Host, name: str) -> set[Update]:
+    """What the host passes on of `name` before it can doubt anybody."""
+    host.hush()
+    host.world.run(0.9)
+    return set(host.told(name))
+
+
+# The accused.
+
+
+def test_a_refutation_says_the_profile_while_that_is_still_news_and_leaves_it_out_afterwards() -> None:
+    host = World().add("a").start()
+    host.world.run(0.1)
+    host.hears(endpoint_of("b"), Gossip((alive("b"), accuse("a", State.SUSPECT))))
+    assert told_by(host, "a") == {alive("a", 1, 1)}
+    host.world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT, 1, 1),)))
+    assert told_by(host, "a") == {refutes("a", 1, 2)}
+
+
+def test_refutations_take_less_than_half_the_room() -> None:
+    assert 2 * size_bound(refutes("b", 3, 7)) < size_bound(alive("b", 3, 7))
+    host = lone_node("b", *(f"n{number}" for number in range(40)))
+    host.world.run(4)
+    host.hush()
+    for number in range(40):
+        host.hears(endpoint_of("b"), Gossip((refutes(f"n{number}", 1, 1),)))
+    host.world.run(1)
+    most = max(len(gossip.updates) for gossip in host.said_of(Gossip))
+    assert most > UPDATES_BYTES_MAX // size_bound(alive("n0"))
+
+
+# Those who hear of it.
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.DEAD, State.LEFT])
+def test_who_refutes_is_alive_again_as_what_it_announced(state: State) -> None:
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((accuse("b", state),)))
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 1),)))
+    assert belief(host, "b") == (State.ALIVE, 1, 1)
+    row = host.row("b")
+    assert row is not None
+    assert row.alive.profile == alive("b").profile
+    assert [fact.state for fact in host.facts_of(MemberChanged)][-2:] == [state, State.ALIVE]
+    host.world.run(120)
+    assert host.sees("b") is not State.LEFT
+
+
+def test_a_refutation_outranks_and_is_outranked_like_any_other_word() -> None:
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 4),)))
+    for stale in (accuse("b", State.DEAD, 1, 3), refutes("b", 1, 4), refutes("b", 1, 2), alive("b", 1, 3)):
+        host.hears(endpoint_of("c"), Gossip((stale,)))
+    assert belief(host, "b") == (State.ALIVE, 1, 4)
+    host.hears(endpoint_of("c"), Gossip((accuse("b", State.SUSPECT, 1, 4),)))
+    assert belief(host, "b") == (State.SUSPECT, 1, 4)
+
+
+def test_a_refutation_of_a_stranger_or_of_a_life_that_is_not_known_is_not_taken_in() -> None:
+    """Without the announcement nobody could reach that member, or would know what it can do."""
+    host = lone_node("b")
+    host.hears(endpoint_of("b"), Gossip((refutes("x", 1, 1), refutes("b", 2, 0))))
+    assert host.row("x") is None
+    assert belief(host, "b") == (State.ALIVE, 1, 0)
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.DEAD, State.LEFT])
+def test_a_refutation_that_says_anything_but_alive_is_a_broken_peers(state: State) -> None:
+    host = lone_node("b")
+    host.hears(endpoint_of("b"), Gossip((Refutation(id_of("b"), precedence_of(1, 3, state)),)))
+    assert belief(host, "b") == (State.ALIVE, 1, 0)
+
+
+def test_a_refutation_of_another_in_ones_own_name_is_outdone() -> None:
+    """A broken peer, or an older copy of this node, says that this node is alive in an incarnation it never had."""
+    host = lone_node("b")
+    host.hears(endpoint_of("b"), Gossip((refutes("a", 1, 6),)))
+    assert belief(host, "a") == (State.ALIVE, 1, 7)
+
+
+def test_an_announcement_that_is_still_going_round_goes_on_with_the_refutation() -> None:
+    host = lone_node("c", "d")
+    host.hears(endpoint_of("c"), Gossip((alive("b"),)))
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 1),)))
+    assert told_by(host, "b") == {alive("b", 1, 1)}
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 2),)))
+    later = told_by(host, "b")
+    assert refutes("b", 1, 2) in later
+    assert alive("b", 1, 2) not in later
+
+
+# Tables.
+
+
+def test_a_table_says_what_was_announced_and_what_is_believed_since() -> None:
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 3),)))
+    host.hush()
+    host.hears(endpoint_of("c"), PushPull((), answer=True))
+    (table,) = host.said_of(PushPull)
+    (row,) = [row for row in table.rows if row.node_id == id_of("b")]
+    assert row == believed("b", (1, 0), (1, 3, State.ALIVE), alive("b").profile)
+    later = host.world.now + 600 * NANOS_PER_S
+    assert row in host.node.swim.rows(later)
+
+
+def test_a_stranger_that_once_refuted_is_met_through_a_table_and_passed_on_in_full() -> None:
+    host = lone_node("c")
+    row = believed("b", (1, 0), (1, 3, State.ALIVE), alive("b").profile)
+    host.hears(endpoint_of("c"), PushPull((row,), answer=False))
+    assert belief(host, "b") == (State.ALIVE, 1, 3)
+    assert told_by(host, "b") == {alive("b", 1, 3)}
+
+
+def test_who_is_dead_here_and_refuted_elsewhere_is_back_with_the_next_table() -> None:
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((accuse("b", State.DEAD),)))
+    row = believed("b", (1, 0), (1, 1, State.ALIVE), alive("b").profile)
+    host.hears(endpoint_of("c"), PushPull((row,), answer=False))
+    assert belief(host, "b") == (State.ALIVE, 1, 1)
+    assert told_by(host, "b") == {refutes("b", 1, 1)}
+
+
+@pytest.mark.parametrize("state", [State.ALIVE, State.SUSPECT, State.LEFT])
+def test_an_announcement_that_was_missed_is_taken_from_a_table_whatever_is_believed_since(state: State) -> None:
+    """The refutation of incarnation 5 came here before the new profile of incarnation 4 did."""
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 5),)))
+    if state is not State.ALIVE:
+        host.hears(endpoint_of("c"), Gossip((accuse("b", state, 1, 5),)))
+    changes = len(host.facts_of(MemberChanged))
+    moved = alive("b", at="elsewhere.test:1").profile
+    host.hears(endpoint_of("c"), PushPull((believed("b", (1, 4), (1, 5, state), moved),), answer=False))
+    row = host.row("b")
+    assert row is not None
+    assert (row.alive.profile, row.endpoint) == (moved, Endpoint(id_of("b"), "elsewhere.test:1"))
+    assert belief(host, "b") == (state, 1, 5)
+    assert len(host.facts_of(MemberChanged)) == changes
+    host.node.check()
+    older = believed("b", (1, 3), (1, 5, state), alive("b", at="older.test:1").profile)
+    host.hears(endpoint_of("c"), PushPull((older,), answer=False))
+    assert host.row("b") is row
+
+
+def test_a_suspect_whose_newer_announcement_comes_late_can_still_be_doubted_by_others() -> None:
+    world = World()
+    host = world.add("a").start()
+    world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in "bcdefgh")))
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 5), accuse("b", State.SUSPECT, 1, 5, by="c"))))
+    moved = alive("b", at="elsewhere.test:1").profile
+    host.hears(endpoint_of("c"), PushPull((believed("b", (1, 4), (1, 5, State.SUSPECT), moved),), answer=False))
+    host.hush()
+    host.hears(endpoint_of("d"), Gossip((accuse("b", State.SUSPECT, 1, 5, by="d"),)))
+    assert accuse("b", State.SUSPECT, 1, 5, by="d") in told_by(host, "b")
+
+
+def test_nobody_teaches_a_node_what_it_announces_itself() -> None:
+    host = lone_node("b")
+    own = host.row("a")
+    assert own is not None
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT, 1, 5),)))
+    forged = believed("a", (1, 6), (1, 6, State.ALIVE), alive("a", at="elsewhere.test:1").profile)
+    host.hears(endpoint_of("b"), PushPull((forged,), answer=False))
+    row = host.row("a")
+    assert row is not None
+    assert row.alive.profile == own.alive.profile
+
+
+# The dead are told so, and answer.
+
+
+@pytest.mark.parametrize("kind", [Ping, Ack])
+def test_who_is_told_an_old_accusation_to_its_face_says_its_word_again(kind: type[Ping] | type[Ack]) -> None:
+    """The sender was out of reach for as long as the refutation was news."""
+    host = lone_node("b")
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.DEAD),)))
+    host.world.run(LONG_AFTER_S)
+    assert not told_by(host, "a")
+    host.hears(endpoint_of("b"), kind(7, (accuse("a", State.DEAD),)))
+    assert told_by(host, "a") == {refutes("a", 1, 1)}
+    host.hush()
+    assert not told_by(host, "a")
+
+
+def test_who_is_accused_in_an_earlier_life_says_who_it_is_now() -> None:
+    world = World()
+    host = world.add("a").start()
+    world.run(1)
+    host.restart()
+    world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), Gossip((alive("b"),)))
+    world.run(2)
+    assert not told_by(host, "a")
+    host.hears(endpoint_of("b"), Ack(7, (accuse("a", State.DEAD, 1, 9),)))
+    assert told_by(host, "a") == {alive("a", 2, 0)}
+
+
+def test_a_node_that_was_deaf_to_a_refutation_hears_it_with_the_next_probe() -> None:
+    world = World(4)
+    hosts = world.mesh("a", "b", "c", "d")
+    a, b = hosts[0], hosts[1]
+    world.run(LONG_AFTER_S)
+    deaf = True
+    world.lets_through = lambda source, target, message: not (deaf and target is a and not isinstance(message, Ack))
+    a.hears(b.endpoint, Gossip((accuse("b", State.DEAD),)))
+    b.hears(endpoint_of("c"), Gossip((accuse("b", State.DEAD),)))
+    world.run(9)
+    deaf = False
+    world.run_until(lambda: a.sees("b") is State.ALIVE, 4)
