@@ -16,6 +16,7 @@ from protocols.membership.member import (
     Believed,
     Member,
     Profile,
+    Refutation,
     State,
     Update,
     incarnation_of,
@@ -124,6 +125,18 @@ def drops_its_refutations() -> AbstractContextManager[None]:
     return patched(Swim, "_refute", refute)
 
 
+def forgets_what_was_announced() -> AbstractContextManager[None]:
+    """Whoever refutes has no handlers any more in the eyes of those who hear of it."""
+    cleared = Swim._cleared
+
+    def forget(self: Swim, now: Instant, row: Member, refutation: Refutation) -> None:
+        cleared(self, now, row, refutation)
+        row = self.table.rows[refutation.node_id]
+        self.table.learn(row, replace(row.alive, profile=replace(row.alive.profile, handlers=())))
+
+    return patched(Swim, "_cleared", forget)
+
+
 def believes_its_accusers() -> AbstractContextManager[None]:
     """A node takes over what others say of itself."""
     refute = Swim._refute
@@ -219,6 +232,7 @@ MEMBERSHIP = (
     mutant_by(raises_incarnations_of_others, CUT, "incarnations_grow"),
     mutant_by(reuses_an_incarnation, CUT, "incarnations_grow"),
     mutant_by(drops_its_refutations, CUT, "agreement"),
+    mutant_by(forgets_what_was_announced, CUT, "agreement", "one_profile"),
     mutant_by(believes_its_accusers, CUT, "nobody_sees_itself_dead"),
     mutant_by(never_reaches_out_to_the_dead, CUT, "agreement"),
     mutant_by(stops_listening_at_old_news, CUTS, "merge_is_a_join"),
