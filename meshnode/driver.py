@@ -109,6 +109,7 @@ class Driver:
         self._next_request_id: RequestId = 1
         self._actions: dict[PerformId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
+        self._stopping = False
         self.saves = 0
         self.commits = 0
 
@@ -120,6 +121,10 @@ class Driver:
             nursery.start_soon(self._wake_loop)
             self.feed(Woke())
             task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._stopping = True
 
     # Callers.
 
@@ -253,6 +258,8 @@ class Driver:
                 scope.cancel()
             self._events.append(Performed(perform.id, Stopped()))
             return
+        if self._stopping:
+            return  # as if killed just before: callers and peers are heard for a moment longer than actions are begun
         assert self._nursery is not None, "the driver is not running"
         scope = self._actions[perform.id] = trio.CancelScope()
         self._nursery.start_soon(self._act, perform, scope)

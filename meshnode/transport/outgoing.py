@@ -262,6 +262,7 @@ class OutgoingStreams:
         self._local = local
         self._nursery = nursery
         self._streams: dict[tuple[NodeId, str], OutgoingStream] = {}
+        self._dialling = True
 
     @property
     def open(self) -> int:
@@ -273,12 +274,20 @@ class OutgoingStreams:
         key = (to.node_id, to.address)
         stream = self._streams.get(key)
         if stream is None:
+            if not self._dialling:
+                self._local.drop("not_running")
+                return
             if len(self._streams) >= STREAMS_MAX:
                 self._local.drop("too_many_peers")
                 return
             stream = self._streams[key] = OutgoingStream(to, self._local, self._learned)
             self._nursery.start_soon(self._run, stream)
         stream.offer(pack_frame(data))
+
+    def stop_dialling(self) -> None:
+        """The node stops: streams that stand say what waits, and no new one is begun. The nursery may be closed by the
+        time that a save, which cannot be cancelled, is done and lets something be said."""
+        self._dialling = False
 
     def _learned(self, stream: OutgoingStream) -> None:
         """A stream to a mere address has found out whose it is: what is said to that peer goes the same way."""

@@ -146,11 +146,15 @@ class Transport:
         self._incoming = IncomingStreams(local, self._on_message, self._door.serve)
         try:
             async with trio.open_nursery() as nursery:
-                self._outgoing = OutgoingStreams(local, nursery)
+                outgoing = self._outgoing = OutgoingStreams(local, nursery)
                 nursery.start_soon(self._incoming.run, trio.SocketListener(trio.socket.from_stdlib_socket(tcp)))
                 nursery.start_soon(self._datagrams.run)
                 nursery.start_soon(self._resolver.run)
                 task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    outgoing.stop_dialling()
         finally:
             self._outgoing = None
             self._datagrams = None

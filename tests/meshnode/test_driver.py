@@ -130,7 +130,7 @@ async def driven(answer: Answer) -> AsyncIterator[Rig]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110  # things of another thread, and of the driver's own tasks
             await trio.sleep(0.002)
 
@@ -314,6 +314,14 @@ async def test_a_body_that_is_stopped_is_gone_and_says_so_and_so_does_the_order_
         assert rig.running == []
         rig.driver.feed(request(3))
         await until(lambda: len(rig.of(Performed)) == 3)
+
+
+async def test_what_is_heard_while_it_stops_begins_no_action() -> None:
+    async with driven(on_ping({1: [Perform(5, RUN)]})) as rig:
+        pass
+    rig.driver.feed(request(1))
+    assert rig.core.events[-1] == request(1)
+    assert rig.running == []
 
 
 async def test_the_core_is_woken_when_it_asked_for_it_and_an_earlier_wish_replaces_a_later_one() -> None:

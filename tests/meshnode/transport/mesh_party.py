@@ -21,7 +21,7 @@ from protocols.core import Endpoint, Message
 from protocols.membership.messages import Ping
 from protocols.tasks.messages import Concluded
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LOOPBACK = ("127.0.0.1", 0)
 Raw = trio.SSLStream[trio.SocketStream]
 

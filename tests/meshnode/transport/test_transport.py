@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 
 import pytest
@@ -16,13 +17,14 @@ from meshnode.transport.hello import encode_hello
 from meshnode.transport.outgoing import OUTBOX_BYTES_MAX, OUTBOX_FRAMES_MAX
 from meshnode.transport.streams import ALPN_MESH
 from meshnode.transport.transport import Transport
-from protocols.core import Endpoint, Message
+from protocols.core import Endpoint, Message, NodeId
 from protocols.limits import FRAME_BYTES_MAX, OUTPUT_BYTES_MAX
 from protocols.membership.member import Accusation, State, precedence_of
 from protocols.membership.messages import Gossip, Ping, PushPull
 from protocols.tasks.messages import Concluded, RunEnded
 from protocols.tasks.task import BodyStatus
 from tests.meshnode.transport.mesh_party import (
+    DEADLINE_S,
     Party,
     Relay,
     admit,
@@ -95,7 +97,7 @@ async def test_a_hostname_is_looked_up_beside_the_traffic() -> None:
     async with serving(alice, bob):
         by_name = Endpoint(bob.identity.node_id, f"localhost:{bob.port}")
         alice.say(by_name, "stream")
-        with trio.fail_after(10):
+        with trio.fail_after(DEADLINE_S):
             while Ping(1) not in bob.messages:
                 alice.ping(by_name, 1)
                 await trio.sleep(0.02)
@@ -216,6 +218,7 @@ async def test_what_arrives_under_cuts_is_in_order_and_never_twice() -> None:
 
 async def test_an_unreachable_peer_costs_its_outbox_after_a_while(jumping_clock: trio.testing.MockClock) -> None:
     alice, bob = two_parties()
+    bob = Party(bob.identity, bob.secrets, listen=("127.61.7.5", 0))  # where nobody takes the port once it is free
     bob.transport.bind()
     nobody_there = bob.endpoint
     bob.transport.close()
@@ -308,7 +311,28 @@ async def test_what_waits_still_goes_out_when_the_node_stops() -> None:
     assert not bob.dropped
 
 
-async def test_stopping_is_quick_and_gives_the_port_back() -> None:
+async def test_what_is_said_to_strangers_in_any_moment_of_the_stop_is_lost_and_counted() -> None:
+    alice, bob = two_parties()
+    for _ in range(5):
+        alice = Party(alice.identity, alice.secrets)
+        with trio.fail_after(DEADLINE_S):  # streams that are begun for ever would keep it from stopping
+            async with trio.open_nursery() as nursery:
+                await nursery.start(talk_until_stopped, alice, bob.identity.node_id)
+                async with serving(alice):
+                    pass
+                nursery.cancel_scope.cancel()
+        assert alice.transport.drops["not_running"] > 0
+
+
+async def talk_until_stopped(party: Party, stranger: NodeId, *, task_status: trio.TaskStatus[None]) -> None:
+    """Say something to another address in every turn, from the start of `party` until it is over."""
+    task_status.started()
+    for number in itertools.count():
+        party.say(Endpoint(stranger, f"127.61.7.4:{1 + number % 60_000}"), "?")
+        await trio.lowlevel.checkpoint()
+
+
+async def test_stopping_is_quick_and_gives_the_port_back(jumping_clock: trio.testing.MockClock) -> None:
     alice, bob = two_parties()
     here = "127.61.7.2"  # of this test alone: nobody takes the port between its two uses
     alice = Party(alice.identity, alice.secrets, listen=(here, 0))
@@ -437,7 +461,7 @@ async def test_a_fault_of_this_node_stops_it_loudly(message: Message) -> None:
         async with serving(alice) as nursery:
             await nursery.start(fragile.run)
             alice.transport.send(Endpoint(bob.identity.node_id, fragile.address), message)
-            await trio.sleep(10)
+            await trio.sleep(DEADLINE_S)
             raise AssertionError("it went on as if nothing had happened")
 
 
