@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,8 +132,8 @@ def hang_with_grandchild(payload: str) -> None:
 
 
 def wait_for(payload: dict[str, str]) -> int:
-    """Creates `started`/pid, then waits until `gate` exists."""
-    Path(payload["started"], f"{time.monotonic_ns()}").touch()
+    """Creates a file in `started`, then waits until `gate` exists."""
+    os.close(tempfile.mkstemp(dir=payload["started"])[0])
     while not Path(payload["gate"]).exists():
         time.sleep(0.005)
     return os.getpid()

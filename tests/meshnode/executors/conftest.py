@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from trio.testing import MockClock
 
 from meshnode.config import load_config
 from meshnode.executors.pool import Executors
@@ -27,6 +28,12 @@ async def start(tmp_path: Path, nursery: trio.Nursery) -> Start:
         return executors
 
     return start
+
+
+@pytest.fixture
+def leaping_clock() -> MockClock:
+    """Goes as real time does, and leaps when a test says so: a body is past its time once it is known to run."""
+    return MockClock(rate=1.0)
 
 
 @pytest.fixture(autouse=True)

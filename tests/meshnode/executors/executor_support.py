@@ -37,7 +37,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(predicate: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(predicate: Callable[[], bool], within_s: float = 60.0) -> None:
     """Poll in real time, whatever clock trio has."""
     deadline = time.monotonic() + within_s
     while not predicate():

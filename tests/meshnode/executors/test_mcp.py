@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 import trio
+from trio.testing import MockClock
 
 from meshnode.executors import mcp
 from meshnode.executors.pool import Executors
@@ -21,8 +22,11 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits for what fails for sure, and patience with servers that are slow because the machine is."""
     monkeypatch.setattr(mcp, "BACKOFF_BASE_S", 0.1)
+    monkeypatch.setattr(mcp, "PROBE_S", 60.0)
+    monkeypatch.setattr(mcp, "LISTING_FRESH_S", 600.0)
 
 
 def server(*args: str, name: str = "s", extra: str = "") -> str:
@@ -43,7 +47,7 @@ async def call(executors: Executors, tool: str, timeout_s: float = 30.0, **argum
 
 async def retried(executors: Executors, tool: str, **arguments: Any) -> BodyEnded:
     """The call, as soon as the server is not merely waiting to be started again."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             ended = await call(executors, tool, **arguments)
             if ended.status is not BodyStatus.UNAVAILABLE:
@@ -223,13 +227,20 @@ async def test_a_slow_call_can_be_stopped_without_harm_to_others(start: Start, t
 
 
 async def test_a_server_stuck_in_a_stopped_call_is_replaced(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, leaping_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp, "PROBE_S", 0.3)
     executors = await start(unruly(tmp_path / "starts"))
     await call(executors, "pid")
     (stuck,) = starts(tmp_path / "starts")
-    assert (await call(executors, "block", timeout_s=0.2)).status is BodyStatus.TIMED_OUT
+
+    async def leap_once_it_is_stuck() -> None:
+        await until((tmp_path / "starts.blocked").exists)
+        leaping_clock.jump(500)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leap_once_it_is_stuck)
+        assert (await call(executors, "block", timeout_s=500)).status is BodyStatus.TIMED_OUT
     await until(lambda: not psutil.pid_exists(stuck))
     assert (await retried(executors, "pid")).status is BodyStatus.OK
     assert len(starts(tmp_path / "starts")) == 2
@@ -268,7 +279,7 @@ async def listed(start: Start, toml: str) -> Executors:
     """Executors whose servers have all come up."""
     executors = await start(toml)
     names: set[str] = set()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while len(names) < toml.count("[mcp_servers"):
             names = {tool.server for tool in (await executors.list_tools(FindTools())).tools}
     return executors
@@ -304,16 +315,22 @@ async def test_schemas_only_for_a_tool_asked_for_by_name(start: Start) -> None:
 
 async def test_listings_are_kept_for_a_while(start: Start) -> None:
     executors = await listed(start, server("handmade_server.py"))
+    told: set[str] = set()
     for _ in range(3):
         (size,) = (await executors.list_tools(FindTools(tool="size"))).tools
-        assert size.description == "Listed 1 times."
+        told.add(size.description)  # how often the server has listed them
+    assert len(told) == 1
 
 
-async def test_a_silent_server_does_not_hold_up_the_others(start: Start, tmp_path: Path) -> None:
+async def test_a_silent_server_does_not_hold_up_the_others(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "START_S", 3600.0)
     silent = failing("silent", tmp_path / "starts", name="silent")
     executors = await start(silent + server("handmade_server.py"))
-    assert (await call(executors, "size", size=1)).status is BodyStatus.OK
-    began = time.monotonic()
-    tools = await executors.list_tools(FindTools())
-    assert time.monotonic() - began < 2.5
+    with trio.fail_after(60):
+        while not (await executors.list_tools(FindTools(server="s"))).tools:
+            pass
+        tools = await executors.list_tools(FindTools())
     assert {tool.server for tool in tools.tools} == {"s"}
+    assert tools.silent == ("silent",)

@@ -49,7 +49,7 @@ async def test_limits_of_task_and_handler_whichever_is_shorter(start: Start) -> 
     executors = await start(TOML)
     ended = await perform(executors, "a", timeout_s=60)
     assert (ended.status, ended.detail) == (BodyStatus.TIMED_OUT, "The body was stopped at its time limit of 0.2 s.")
-    assert 200 <= ended.run_ms < 5000
+    assert 200 <= ended.run_ms < 60_000
     ended = await perform(executors, "a", timeout_s=0.05)
     assert "0.05 s" in ended.detail
 
@@ -135,7 +135,7 @@ async def main():
     async with trio.open_nursery() as nursery:
         await nursery.start(executors.run)
         for handler in "ab":
-            print((await executors.perform(RunBody("t", 1, handler, "null", 10000))).status.name)
+            print((await executors.perform(RunBody("t", 1, handler, "null", 60000))).status.name)
         nursery.cancel_scope.cancel()
 trio.run(main)
 print([name for name in ("mcp", "pydantic", "anyio", "asyncio", "hypercorn") if name in sys.modules])

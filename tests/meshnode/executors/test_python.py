@@ -136,13 +136,23 @@ async def test_a_result_that_json_cannot_hold_is_the_body_s_error(start: Start, 
 
 
 @pytest.mark.parametrize("function", ["hang", "hang_ignoring_sigterm"])
-async def test_a_run_past_its_time_is_killed_before_it_is_answered(start: Start, function: str, tmp_path: Path) -> None:
+async def test_a_run_past_its_time_is_killed_before_it_is_answered(
+    start: Start, leaping_clock: MockClock, function: str, tmp_path: Path
+) -> None:
     executors = await started(start, function)
-    ended = await perform(executors, "h", str(tmp_path / "pids"), timeout_s=0.5)
+    pids: list[int] = []
+
+    async def leap_once_it_runs() -> None:
+        pids.extend(await pids_in(tmp_path / "pids"))
+        leaping_clock.jump(500)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leap_once_it_runs)
+        ended = await perform(executors, "h", str(tmp_path / "pids"), timeout_s=500)
     assert ended.status is BodyStatus.TIMED_OUT
-    assert "0.5 s" in ended.detail
-    assert ended.run_ms >= 500
-    (pid,) = await pids_in(tmp_path / "pids")
+    assert "500 s" in ended.detail
+    assert ended.run_ms >= 500_000
+    (pid,) = pids
     assert not psutil.pid_exists(pid)
 
 
@@ -319,8 +329,9 @@ trio.run(main)
 async def test_kill_9_of_the_daemon_takes_bodies_and_their_children_along(tmp_path: Path) -> None:
     (tmp_path / "meshnode.toml").write_text(
         '[handlers.h]\nexecutor = "python"\ntarget = "bodies:hang_with_grandchild"\n[handlers.x]\nexecutor = "exec"\n'
-        """argv = ["sh", "-c", "trap '' TERM HUP IO; echo $$ > $0.tmp; mv $0.tmp $0; sleep 1000", "{pids}"]"""
+        """argv = ["sh", "-c", "trap '' TERM HUP IO; cat >$0.in; echo $$ > $0.tmp; mv $0.tmp $0; sleep 99", "{pids}"]"""
     )
+    # Both bodies are given their payload before they say who they are: by then the daemon holds their lifelines.
     files = [tmp_path / "python", tmp_path / "exec"]
     command = [sys.executable, "-c", DAEMON, str(tmp_path), *map(str, files)]
     with subprocess.Popen(command, cwd=ROOT) as daemon:  # noqa: ASYNC220  # it is to be killed, not to be awaited

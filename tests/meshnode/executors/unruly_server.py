@@ -38,8 +38,9 @@ def die(status: int) -> str:
 
 @server.tool()
 async def block() -> str:
-    """Keeps the whole server from answering."""
-    time.sleep(1000)  # noqa: ASYNC251  # to block is what it is for
+    """Keeps the whole server from answering, once it has made FILE.blocked."""
+    open(sys.argv[2] + ".blocked", "w").close()  # noqa: ASYNC230  # to block is what it is for
+    time.sleep(1000)  # noqa: ASYNC251  # as above
     return ""
 
 
