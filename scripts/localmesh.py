@@ -19,8 +19,8 @@ from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, TokenCreat
 from meshnode.control.client import connect
 from meshnode.errors import MeshError
 
-READY_S_MAX = 30.0
-STOP_S_MAX = 10.0
+READY_S_MAX = 60.0
+STOP_S_MAX = 30.0
 POLL_S = 0.02
 
 

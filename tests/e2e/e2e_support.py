@@ -29,8 +29,8 @@ from scripts.localmesh import LocalNode, form_mesh
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-DEADLINE_S = 30.0
-COMMAND_S = 60.0
+DEADLINE_S = 120.0
+COMMAND_S = 120.0
 POLL_S = 0.02
 LISTEN = ("--listen", "127.0.0.1:0")
 

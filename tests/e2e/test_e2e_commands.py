@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -39,14 +40,20 @@ def nodes() -> Iterator[list[LocalNode]]:
 
 
 async def test_members_are_the_same_from_everywhere(nodes: list[LocalNode]) -> None:
-    tables = []
-    for node in nodes:
-        run = await at(node, "members")
-        assert run.status == 0, run.err
-        members = run.document["members"]
-        assert [member["name"] for member in members if member["is_self"]] == [node.name]
-        tables.append([(m["node_id"], m["name"], m["address"], m["state"], m["handlers"]) for m in members])
-    assert tables[0] == tables[1] == tables[2]
+    tables: list[list[tuple[Any, ...]]] = []
+
+    async def agreed() -> bool:
+        """A node that is slow for a second is suspect for a moment."""
+        tables.clear()
+        for node in nodes:
+            run = await at(node, "members")
+            assert run.status == 0, run.err
+            members = run.document["members"]
+            assert [member["name"] for member in members if member["is_self"]] == [node.name]
+            tables.append([(m["node_id"], m["name"], m["address"], m["state"], m["handlers"]) for m in members])
+        return tables[0] == tables[1] == tables[2]
+
+    await eventually(agreed)
     assert [row[0] for row in tables[0]] == [node.ready["id"] for node in sorted(nodes, key=lambda node: node.name)]
     assert {row[1]: row[4] for row in tables[0]} == {
         "desk": ["gate", "echo"],
@@ -62,11 +69,17 @@ async def test_status_is_of_the_node_that_is_asked(nodes: list[LocalNode]) -> No
     desk, shelf, box = nodes
     room = Room(desk.directory.parent / "status")
     task_id = await on_node(nodes, shelf, room, box)
-    stands = {node.name: (await at(node, "status")).document for node in nodes}
-    assert {name: document["members_alive"] for name, document in stands.items()} == dict.fromkeys(stands, 3)
+    stands: dict[str, dict[str, Any]] = {}
+
+    async def settled() -> bool:
+        """What ended in earlier tests is over for its worker a moment later."""
+        stands.update({node.name: (await at(node, "status")).document for node in nodes})
+        told = [[document[key] for key in ("members_alive", "runs_active")] for document in stands.values()]
+        return told == [[3, 0], [3, 1], [3, 0]]
+
+    await eventually(settled)
     assert {name: document["phase"] for name, document in stands.items()} == dict.fromkeys(stands, "serving")
     assert {name: document["tasks_running"] for name, document in stands.items()} == {"desk": 0, "shelf": 0, "box": 1}
-    assert {name: document["runs_active"] for name, document in stands.items()} == {"desk": 0, "shelf": 1, "box": 0}
     assert shelf.process is not None
     assert stands["shelf"]["daemon"]["pid"] == shelf.process.pid
     room.open()
@@ -87,7 +100,7 @@ async def test_a_task_is_found_from_everywhere_while_it_runs_and_when_it_is_over
     waiting: dict[str, object] = {}
 
     async def wait(node: LocalNode) -> None:
-        waiting[node.name] = (await at(node, "task", task_id, "--wait", "30")).document["output"]
+        waiting[node.name] = (await at(node, "task", task_id, "--wait", "90")).document["output"]
 
     async with trio.open_nursery() as nursery:
         for node in nodes:
@@ -142,8 +155,13 @@ async def test_tools_of_another_node_are_found_described_and_called(nodes: list[
         return [(tool["tool"], tool["node_name"]) for tool in run.document["tools"]]
 
     assert await eventually(found) == [("read_head", "box")]
-    run = await at(desk, "tools", "--server", "files", "--tool", "read_head")
-    [tool] = run.document["tools"]
+
+    async def described() -> list[dict[str, Any]]:
+        run = await at(desk, "tools", "--server", "files", "--tool", "read_head")
+        tools: list[dict[str, Any]] = run.document["tools"]
+        return tools
+
+    [tool] = await eventually(described)
     assert set(tool["input_schema"]["properties"]) == {"path", "lines"}
 
     run = await at(desk, "call", "files", "read_head", "--arguments", '{"path": "noop.py", "lines": 1}')
@@ -177,9 +195,14 @@ async def test_a_tool_that_fails_is_a_failed_command_with_its_own_words(
 
 async def test_doctor_finds_a_healthy_node_healthy(nodes: list[LocalNode]) -> None:
     for node in nodes[::2]:
-        checks = (await at(node, "doctor")).document["checks"]
-        assert [check for check in checks if check["status"] == "fail"] == []
-        assert {"identity", "daemon", "own port", "handlers", "database"} <= {check["check"] for check in checks}
+
+        async def sound(node: LocalNode = node) -> bool:
+            """A port that does not answer within two seconds fails, too."""
+            checks = (await at(node, "doctor")).document["checks"]
+            assert {"identity", "daemon", "own port", "handlers", "database"} <= {check["check"] for check in checks}
+            return all(check["status"] != "fail" for check in checks)
+
+        await eventually(sound)
 
 
 async def test_a_node_whose_mcp_server_can_not_be_started_works_and_says_so() -> None:

@@ -22,6 +22,7 @@ from protocols.core import Refused
 from protocols.tasks.task import Accepted, GetTask, Submit, TaskState, TaskView
 from scripts.localmesh import LocalNode
 from tests.e2e.e2e_support import (
+    DEADLINE_S,
     GATES,
     LISTEN,
     Room,
@@ -232,7 +233,7 @@ async def test_a_node_that_is_stopped_on_a_full_disk_stops_and_comes_back_whole(
             await refused(desk)
             assert desk.process is not None
             desk.process.terminate()
-            with trio.fail_after(10):
+            with trio.fail_after(DEADLINE_S):
                 assert await trio.to_thread.run_sync(desk.process.wait) == 0
         with pytest.raises(MeshError):
             await desk.call(GetTask(task_id))

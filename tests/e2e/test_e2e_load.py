@@ -15,6 +15,7 @@ from meshnode.errors import MeshError
 from protocols.limits import QUEUED_RUNS_MAX
 from protocols.tasks.task import Accepted, GetTask, Submit, TaskState, TaskView
 from tests.e2e.e2e_support import (
+    DEADLINE_S,
     Room,
     all_see,
     eventually,
@@ -33,6 +34,8 @@ pytestmark = pytest.mark.xdist_group("e2e-load")
 
 FEW_PLACES = python_handler("gate", concurrency=2) + python_handler("echo", concurrency=2)
 CALLERS = 30
+ANSWER_S_MAX = 10.0
+"""A thousand times what an answer takes."""
 
 
 async def test_more_tasks_than_all_queues_hold_are_taken_in_and_done_once_each() -> None:
@@ -62,14 +65,14 @@ async def test_more_tasks_than_all_queues_hold_are_taken_in_and_done_once_each()
         for _ in range(20):
             began = time.monotonic()
             status = await status_of(desk)
-            assert time.monotonic() - began < 1.0
-            assert (status.members_alive, status.tasks_queued + status.tasks_running) == (2, count)
+            assert time.monotonic() - began < ANSWER_S_MAX
+            assert (status.members_dead, status.tasks_queued + status.tasks_running) == (0, count)
         room.open()
 
         async def all_done() -> bool:
             return (await status_of(desk)).tasks_by_state["succeeded"] == count
 
-        await eventually(all_done, 60)
+        await eventually(all_done)
         assert len(room.starts) == count == len(set(accepted)), "a body ran twice though nothing went wrong"
         for node in nodes:
             log = node.log_path.read_text()
@@ -97,7 +100,7 @@ async def test_three_hundred_callers_at_once_are_served_or_told_when_to_come_bac
                     outputs.append(task.output)
                     return
 
-        with trio.fail_after(30):
+        with trio.fail_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 for number in range(300):
                     nursery.start_soon(caller, number)

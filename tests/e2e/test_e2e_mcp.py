@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from scripts.localmesh import LocalNode
 from tests.e2e.e2e_mcp import CLIENT_WARNINGS, ERAS, WAYS, connected, stdio
 from tests.e2e.e2e_support import (
+    DEADLINE_S,
     FILES_SERVER,
     GATES,
     LISTEN,
@@ -49,8 +51,12 @@ async def test_an_agent_does_its_work(nodes: list[LocalNode], way: str, era: str
     room = Room(desk.directory.parent / f"{way}-{era}")
     async with connected(way, era, desk) as client:
         assert (client.protocol_version < "2026") is (era == "legacy")
-        status = await answer(client, "mesh_get_status")
-        assert (status["name"], status["members_alive"]) == ("desk", 2)
+
+        async def well() -> bool:
+            status = await answer(client, "mesh_get_status")
+            return (status["name"], status["members_alive"]) == ("desk", 2)
+
+        await eventually(well)
 
         task = await answer(client, "mesh_submit_task", handler="gate", payload=room.payload, idempotency_key=way + era)
         assert task["final"] is False
@@ -122,6 +128,7 @@ async def test_the_bridge_outlives_the_daemon_and_says_how_to_start_it(nodes: li
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             await answer(client, "mesh_get_status")  # the wait is under way: calls of one bridge go in order
             desk.kill()
         assert "went away" in texts[0]
@@ -161,7 +168,7 @@ async def test_the_bridge_ends_with_its_client_whatever_that_says(nodes: list[Lo
     garbage = b"\x00\xff garbage\n{}\n[1,2]\n" + b"{" * 100_000 + b"\n" + b"x" * 3_000_000
     bridge = popen("mcp", "--dir", nodes[0].directory, stdin=-1, stdout=-1, stderr=-1)
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(DEADLINE_S):
             out, err = await trio.to_thread.run_sync(bridge.communicate, garbage)
     finally:
         bridge.kill()
@@ -183,9 +190,10 @@ async def test_a_daemon_that_stops_while_agents_wait_stops_in_time_and_tells_the
         async def wait() -> None:
             texts.append(await refusal(client, "mesh_wait_task", task_id=task["task_id"], wait_s=40))
 
-        with trio.fail_after(15):
+        with trio.fail_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked(0.05)  # it has been sent, and is served before the next one
                 await answer(client, "mesh_get_status")
                 assert await desk.stop() == 0
     assert "stopp" in texts[0]

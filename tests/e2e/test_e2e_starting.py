@@ -12,6 +12,7 @@ import trio
 
 from scripts.localmesh import LocalNode, StartError
 from tests.e2e.e2e_support import (
+    DEADLINE_S,
     LISTEN,
     all_see,
     at,
@@ -213,7 +214,7 @@ async def test_a_ready_line_that_nobody_can_take_stops_no_node(node: LocalNode) 
 
         await eventually(serving)
         assert (await meshnode("leave", "--dir", node.directory)).status == 0
-        with trio.fail_after(10):
+        with trio.fail_after(DEADLINE_S):
             assert await trio.to_thread.run_sync(daemon.wait, abandon_on_cancel=True) == 0
     finally:
         daemon.kill()

@@ -18,7 +18,7 @@ import pytest
 
 from meshnode.cli.main import main
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from protocols.membership.views import GetStatus, Leave, Left, ListMembers, Memb
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolsFound
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Desk:

@@ -48,7 +48,7 @@ def test_the_installed_command_imports_nothing_from_the_working_directory(tmp_pa
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2, done.stderr

@@ -52,7 +52,7 @@ print(run(Scenario(nodes=12, seconds=20, start="join")).trace_hash)
 def fresh(arguments: list[str], hash_seed: int) -> str:
     """Output of a fresh interpreter with the given PYTHONHASHSEED."""
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -31,7 +31,7 @@ print(hashlib.sha256(repr(seen).encode()).hexdigest(), list(ids) == sorted(ids))
 def _placement_digest(hash_seed: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run(
-        [sys.executable, "-c", PLACEMENT], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", PLACEMENT], env=environment, capture_output=True, text=True, timeout=300, check=True
     )
     return run.stdout.split()[0]
 

@@ -63,7 +63,7 @@ def trace_hashes(name: str, hash_seeds: tuple[int, ...]) -> list[str]:
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
         for seed in hash_seeds
     ]
-    return [child.communicate(timeout=60)[0].strip() for child in children]
+    return [child.communicate(timeout=300)[0].strip() for child in children]
 
 
 if __name__ == "__main__":

@@ -128,13 +128,21 @@ def test_results_come_in_the_order_of_the_seeds_and_stop_at_the_first_failure() 
 
 
 def test_no_process_goes_on_behind_a_failure(tmp_path: Path) -> None:
+    def begun() -> int:
+        return len(list(tmp_path.iterdir()))
+
     def one(seed: int) -> int:
         (tmp_path / str(seed)).touch()
-        time.sleep(0.5 if seed == 0 else 0.01)
+        time.sleep(0.01)
+        while seed == 0:  # until the other process has done all of its seeds, or does no more
+            before = begun()
+            time.sleep(1.0)
+            if begun() == before:
+                break
         return seed
 
-    assert list(in_processes(one, lambda seed: seed == 1, range(80), 2)) == [0, 1]
-    assert len(list(tmp_path.iterdir())) < 20
+    assert list(in_processes(one, lambda seed: seed == 1, range(2000), 2)) == [0, 1]
+    assert begun() < 1000
 
 
 def test_what_a_child_raises_is_raised_here() -> None:

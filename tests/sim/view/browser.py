@@ -29,6 +29,8 @@ ARGUMENTS = (
     "--no-first-run",
 )
 WIDTH, HEIGHT = 1366, 768
+PATIENCE_MS = 180_000.0
+"""For whatever is asked of the browser, on a machine that has much else to do."""
 
 
 def find_browser() -> str:
@@ -52,7 +54,7 @@ def opened_browser() -> Iterator[Browser]:
     """A headless browser, closed at the end."""
     path = find_browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS), timeout=PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -75,6 +77,7 @@ class Opened:
             color_scheme="dark" if scheme == "dark" else "light",
             offline=True,
         )
+        context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
         self.page.on("console", lambda message: self._complain(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
