@@ -194,9 +194,9 @@ async def test_what_is_measured_on_real_nodes_can_be_measured(tmp_path: Path) ->
         assert measured.p50_ms > 0
         assert measured.resident_mb > 40
         async with mcp_calls.over_stdio(nodes[0]) as pair:
-            rows = await mcp_calls.measure("stdio", pair, seconds=0.05)
+            rows = await mcp_calls.measure("stdio", pair, seconds=0.2)
         async with mcp_calls.over_http(nodes[0]) as pair:
-            rows += await mcp_calls.measure("HTTP", pair, seconds=0.05)
+            rows += await mcp_calls.measure("HTTP", pair, seconds=0.2)
         assert len(rows) == 4
         assert all(row.ratio for row in rows)
         plain, serving, processor = await memory.measure(nodes, window_s=0.2)

@@ -18,7 +18,7 @@ import trio
 
 from meshnode.errors import MeshError
 from meshnode.mcp import connection, guard, http
-from meshnode.mcp.bounds import HTTP_GRACE_SECONDS, HTTP_KEEP_ALIVE_SECONDS, REQUEST_BYTES_MAX
+from meshnode.mcp.bounds import HTTP_KEEP_ALIVE_SECONDS, REQUEST_BYTES_MAX
 from meshnode.mcp.http import serve_http
 from tests.meshnode.mcp.mcp_clients import (
     CLIENT_WARNINGS,
@@ -205,6 +205,7 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
             async with await connect(face.url) as stream:
                 await stream.send_all(said)
                 assert await read_all(stream) == b""
+        monkeypatch.setattr(connection, "HTTP_KEEP_ALIVE_SECONDS", 3600.0)  # a refusal ends the connection by itself
         async with await connect(face.url) as stream:
             await stream.send_all(b"GET /mcp HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await read_all(stream)).startswith(b"HTTP/1.1 403")
@@ -218,7 +219,10 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
                 await fall_deaf(face, deaf)
 
 
-async def test_mutated_requests_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+async def test_mutated_requests_leave_nothing_behind(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "HTTP_GRACE_SECONDS", 3600.0)
     chance = Random(7)
     async with two_nodes() as (alpha, _), served(alpha) as face:
         head = f"host: 127.0.0.1:{port_of(face.url)}\r\nauthorization: Bearer {TOKEN}\r\n"
@@ -240,7 +244,7 @@ async def test_mutated_requests_leave_nothing_behind(caplog: pytest.LogCaptureFi
                     await read_all(stream)
         async with http_client(face.url, "auto") as client:
             await answer(client, "mesh_get_status")
-        assert await face.stop() < HTTP_GRACE_SECONDS  # no connection was left to wait for
+        await face.stop()  # no connection was left to wait for
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -282,17 +286,18 @@ async def test_a_call_under_way_is_answered_when_the_server_stops(era: str) -> N
             nursery.start_soon(call)
             with trio.fail_after(DEADLINE_S):
                 await alpha.waited_on()
-            assert await face.stop() < 1.0
+            await face.stop()
         assert task["final"] is False
         assert "stopped before it answered" in str(task["detail"])
 
 
-async def test_idle_connections_do_not_hold_up_the_end() -> None:
+async def test_idle_connections_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HTTP_GRACE_SECONDS", 3600.0)
     async with two_nodes() as (alpha, _), served(alpha) as face, await connect(face.url) as unused:
         async with httpx2.AsyncClient() as client:
             assert (await client.get(face.url)).status_code == 401
             assert (await client.post(face.url, headers=MCP_HEADERS, json=initialize())).status_code == 200
-            assert await face.stop() < HTTP_GRACE_SECONDS
+            await face.stop()
         assert await read_all(unused) == b""
 
 
@@ -308,12 +313,15 @@ async def fall_deaf(face: Served, stream: trio.SocketStream) -> None:
             stuck.deadline = trio.current_time() + 1.0
 
 
-async def test_open_streams_and_a_client_that_does_not_read_do_not_hold_up_the_end() -> None:
+async def test_open_streams_and_a_client_that_does_not_read_do_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "HTTP_SEND_SECONDS", 3600.0)
     async with two_nodes() as (alpha, _), served(alpha) as face, http_client(face.url, "legacy") as client:
         await answer(client, "mesh_get_status")  # the client holds an open stream now
         async with await connect(face.url) as deaf:
             await fall_deaf(face, deaf)
-            assert await face.stop() < 1.0
+            await face.stop()
 
 
 def test_the_sdk_is_imported_only_by_serving() -> None:

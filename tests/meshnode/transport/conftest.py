@@ -10,4 +10,4 @@ import trio.testing
 def jumping_clock() -> trio.testing.MockClock:
     """Real sockets need real time: the clock jumps only after the loop has been idle for long enough to deliver on
     loopback (both ends are in this process). Not for tests that wait for worker threads or poll."""
-    return trio.testing.MockClock(autojump_threshold=0.03)
+    return trio.testing.MockClock(autojump_threshold=0.1)
