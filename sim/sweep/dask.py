@@ -177,11 +177,18 @@ class _Cluster:
         if now - self._looked_at < POLL_S:
             return
         self._looked_at = now
-        self._workers = len(self._client.nthreads()) if self._client.status == "running" else 0
+        self._workers = self._count_workers()
         if self._workers:
             self._workers_at = now
         elif now - self._workers_at > WORKERLESS_MAX_S:
             raise self._lost("has had no workers for a minute")
+
+    def _count_workers(self) -> int:
+        """How many there are; none where the cluster goes away this very moment: its jobs are cancelled soon."""
+        try:
+            return len(self._client.nthreads()) if self._client.status == "running" else 0
+        except OSError:
+            return 0
 
     def _hand_out(self) -> None:
         if self._suspects:

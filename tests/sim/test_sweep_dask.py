@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -35,8 +35,12 @@ class Cluster:
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes that its nannies keep."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        found: list[psutil.Process] = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
+        return found
 
 
 @contextmanager
@@ -137,6 +141,7 @@ def test_workers_that_are_missing_or_run_other_code_are_told_of(
     with cluster_of(0) as cluster:
         with pytest.raises(ScenarioError, match=f"has no workers. Start some .* dask worker {cluster.address}"):
             next(dask_sweep(SHORT, range(3), cluster.address))
+        monkeypatch.setattr(dask, "WORKERS_S", 60)
         with (
             joined(WITHOUT_THE_PACKAGE, cluster.address),
             pytest.raises(ScenarioError, match="cannot import this package"),
@@ -159,7 +164,9 @@ def test_a_worker_with_other_code_that_joins_later_is_found_out(cluster: Cluster
         list(reports)
 
 
-def test_a_cluster_that_goes_away_ends_the_sweep() -> None:
+@pytest.mark.parametrize("poll_s", [dask.POLL_S, 0.001], ids=["", "and is asked for its workers right then"])
+def test_a_cluster_that_goes_away_ends_the_sweep(monkeypatch: pytest.MonkeyPatch, poll_s: float) -> None:
+    monkeypatch.setattr(dask, "POLL_S", poll_s)
     with cluster_of(1) as cluster:
         reports = dask_sweep(SHORT, range(100_000), cluster.address)
         next(reports)
