@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 count = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "wordcount.py"))["count"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     parts=st.lists(
         st.sampled_from([b" ", b"\n", b"\t\n", b"word", b"\xc3\xa9", b"x" * 70_000, b" " * 70_000]), max_size=8

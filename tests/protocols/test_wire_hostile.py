@@ -6,7 +6,7 @@ import struct
 import tracemalloc
 from contextlib import suppress
 from random import Random
-from time import perf_counter
+from time import process_time
 
 import msgspec
 import pytest
@@ -212,10 +212,10 @@ BOMBS = {
 def test_bombs_are_refused_at_once_and_without_memory(what: str) -> None:
     tracemalloc.start()
     try:
-        began = perf_counter()
+        began = process_time()  # of the processor: the clock on the wall goes on while others have it
         with pytest.raises(BadMessage):
             decode_message(BOMBS[what])
-        seconds = perf_counter() - began
+        seconds = process_time() - began
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
