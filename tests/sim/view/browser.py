@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,13 +65,14 @@ def opened_browser() -> Iterator[Browser]:
 class Opened:
     """A recording in a browser without a network. `requests` are all that was fetched, `complaints` what went wrong.
 
-    That reading pixels back is slow is the one complaint that the tests bring about themselves.
+    `foreseen` are words of complaints that tests bring about themselves: at first, that reading pixels back is slow.
     """
 
     def __init__(self, browser: Browser, recording: Recording, folder: Path, *, scheme: str = "light") -> None:
         self.file = folder / "view.html"
         self.file.write_text(render(recording), encoding="utf-8")
         self.complaints: list[str] = []
+        self.foreseen = ["willReadFrequently"]
         self.requests: list[str] = []
         context = browser.new_context(
             viewport={"width": WIDTH, "height": HEIGHT},
@@ -86,7 +88,7 @@ class Opened:
         self.settle()
 
     def _complain(self, text: str) -> None:
-        if "willReadFrequently" not in text:
+        if not any(words in text for words in self.foreseen):
             self.complaints.append(text)
 
     def close(self) -> None:
@@ -99,6 +101,13 @@ class Opened:
     def settle(self) -> None:
         """Wait until what was asked for has been drawn: two frames of the browser."""
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what comes from the browser when it comes, frame by frame."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not condition():
+            assert time.monotonic() < deadline, "it never came"
+            self.settle()
 
     def click(self, selector: str) -> None:
         self.page.click(selector)
