@@ -76,7 +76,7 @@ def run_command(
     wanted = scenario_of(scenario, changes, seed)
     check_jobs(jobs)
     check_folder("--out", out)
-    check_file("--junit", junit)
+    check_file("--junit", junit, scenario)
     folder = FAILURES if out is None else out
     chosen = parse_seeds(seeds) if seeds else range(wanted.seed, wanted.seed + 1)
     if not seeds and junit is None and not dask:

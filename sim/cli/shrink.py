@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli.operand import load_operand
+from sim.cli.operand import load_operand, split_operand
 from sim.cli.options import Seed
-from sim.cli.outputs import check_file
+from sim.cli.outputs import check_file, check_folder, write_file
 from sim.cli.status import Exit
 from sim.errors import ScenarioError, nearest
 
@@ -27,7 +28,7 @@ def shrink_command(
     seed: Seed = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the small scenario is written. (default: in the present folder)"),
+        typer.Option(metavar="FILE", help="Where the small scenario is written. (default: a free name in this folder)"),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs, at most.")] = RUNS,
     seconds: Annotated[float, typer.Option(min=0.0, help="Seconds of your time, at most.")] = SECONDS,
@@ -38,14 +39,14 @@ def shrink_command(
     """Drop faults, nodes, time and options from a failing scenario while it fails in the same way."""
     from sim.checkers import BY_NAME
     from sim.failure.render import RULES
-    from sim.failure.report import file_name
     from sim.failure.shrink import NothingToShrink, shrink
 
     wanted = load_operand(scenario, seed)
     if keep and keep not in (known := (*BY_NAME, *RULES)):
         raise ScenarioError(f"There is no property {keep!r}. {nearest(keep, known)}")
-    path = out or Path(f"{file_name(wanted, wanted.seed)}-small.toml")
-    check_file("--out", path)
+    if out is None:
+        check_folder("--out", Path())
+    check_file("--out", out, Path(split_operand(scenario)[0]))
     try:
         shrunk = shrink(
             wanted, property_name=keep, budget_runs=runs, budget_s=seconds, on_progress=_progress(sys.stderr.isatty())
@@ -53,7 +54,9 @@ def shrink_command(
     except NothingToShrink as error:
         print(error)
         return Exit.HELD
-    _write(shrunk, path)
+    path = out or _free_name(shrunk.scenario)
+    if out is not None or not path.exists():  # one that is there holds this very run, maybe with words of its reader's
+        write_file("--out", path, _text(shrunk, path))
     _tell(shrunk, path)
     return Exit.VIOLATED
 
@@ -69,9 +72,18 @@ def _progress(shown: bool) -> OnProgress | None:
     return on_progress
 
 
-def _write(shrunk: Shrunk, path: Path) -> None:
+def _free_name(scenario: Scenario) -> Path:
+    """The first name in this folder at which no file stands that holds another run, as may the one that was given."""
+    from sim.failure.report import file_name, is_free
+
+    stem = file_name(scenario, scenario.seed)
+    names = (Path(f"{stem}{'' if number == 1 else f'-{number}'}-small.toml") for number in count(1))
+    return next(path for path in names if is_free(path, scenario))
+
+
+def _text(shrunk: Shrunk, path: Path) -> str:
     from sim.failure.render import violation_line
-    from sim.failure.report import replay_command, write_whole
+    from sim.failure.report import replay_command
     from sim.failure.source import commit_line
     from sim.files import dumps
 
@@ -82,10 +94,7 @@ def _write(shrunk: Shrunk, path: Path) -> None:
         f"commit    {commit_line()}",
         f"run it    {replay_command(path)}",
     ]
-    try:
-        write_whole(path, dumps(shrunk.scenario, comment="\n".join(comment)))
-    except OSError as error:
-        raise ScenarioError(f"Cannot write {path}: {error.strerror or error}. Name another file with --out.") from None
+    return dumps(shrunk.scenario, comment="\n".join(comment))
 
 
 def _tell(shrunk: Shrunk, path: Path) -> None:
@@ -100,4 +109,4 @@ def _tell(shrunk: Shrunk, path: Path) -> None:
     print(f"{shrunk.runs} runs in {shrunk.wall_s:.1f} s; {shrunk.end}.")
     if shrunk.given_up:
         print(f"{shrunk.given_up} of them came to no end or broke down, and count as not failing.")
-    print(f"Written to {path}. Run it:\n  {replay_command(path)}")
+    print(f"It stands in {path}. Run it:\n  {replay_command(path)}")

@@ -1,6 +1,6 @@
 """Runs a sweep as a stream: each report is counted, shown, written, and forgotten, so memory stays as it is.
 
-Ctrl-C ends a sweep early: what there is by then is told, and written, all the same.
+Ctrl-C ends a sweep early, as does a cluster that is lost: what there is by then is told, and written, all the same.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from sim.cli.failing import failure_document, look_into
 from sim.cli.interrupts import Interrupts
 from sim.cli.options import Changes, again
+from sim.cli.outputs import not_written
 from sim.cli.status import Exit
 from sim.errors import ScenarioError
-from sim.failure.junit import Case, Suite, cases_of, suite_properties, write_junit
+from sim.failure.junit import Case, NotWritten, Suite, cases_of, suite_properties, write_junit
 from sim.failure.render import render, show
 from sim.failure.source import commit_line
 from sim.show.documents import SweepDocument
@@ -64,22 +65,18 @@ class Sweep:
         """The seed that held nearest to the first that failed; before one fails, the last that held."""
         self._interrupts = Interrupts()
         self._interrupted = False
+        self._errors: list[ScenarioError] = []
+        """What went wrong around the runs, once there was something to tell of: it is raised when that is told."""
 
     def run(self, reports: Iterator[Report]) -> int:
         """Take in `reports`, in the order of the seeds, and tell of them."""
         begun = time.monotonic()
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            with self._interrupts:
-                self._take_in(with_progress(reports, len(self.seeds), quiet=self._document is not None), started)
-        except ScenarioError:  # on the way: the cluster was lost. What there is by then is worth telling.
-            if not self.tally.seeds:
-                raise
-            self.tally.broken_off = True
-            self._looked_into()
-            self._tell(time.monotonic() - begun)
-            raise
+        with self._interrupts:
+            self._take_in(with_progress(reports, len(self.seeds), quiet=self._document is not None), started)
         self._tell(time.monotonic() - begun)
+        if self._errors:
+            raise ScenarioError("\n".join(map(str, self._errors)))
         if self._interrupted:
             return Exit.INTERRUPTED
         return Exit.HELD if self.tally.held else Exit.VIOLATED
@@ -87,10 +84,12 @@ class Sweep:
     def _take_in(self, reports: Iterator[Report], started: str) -> None:
         stream = self._taken_in(reports)
         if self._junit is not None:
-            self._write_junit(self._junit, stream, started)
-        else:
-            for _ in stream:
-                pass
+            try:
+                self._write_junit(self._junit, stream, started)
+            except NotWritten as error:
+                self._errors.append(not_written("--junit", self._junit, str(error)))
+        for _ in stream:  # all of it, or what a document that could not be written has left
+            pass
 
     def _taken_in(self, reports: Iterator[Report]) -> Iterator[Report]:
         """The reports, each taken in; the first that failed comes when it is looked into, which may be last."""
@@ -125,13 +124,18 @@ class Sweep:
         return [failed]
 
     def _next(self, reports: Iterator[Report]) -> Report | None:
-        """The next report; None after the last one, and after Ctrl-C."""
+        """The next report; None after the last one, after Ctrl-C, and where a cluster was lost on the way."""
         try:
             with self._interrupts.heeded():
                 return next(reports, None)
         except KeyboardInterrupt:
             self._interrupted = self.tally.broken_off = True
-            return None
+        except ScenarioError as error:
+            if not self.tally.seeds:
+                raise
+            self._errors.append(error)
+            self.tally.broken_off = True
+        return None
 
     def _look_into(self, report: Report) -> Failure | None:
         """What there is to say of the first seed that failed; None where Ctrl-C ended that, and the sweep with it."""
@@ -166,6 +170,7 @@ class Sweep:
         if self.tally.broken_off:
             done, last = self.seeds.start + self.tally.seeds, self.seeds.stop
             text = f"interrupted after {self.tally.seeds} of {len(self.seeds)} seeds: {done}..{last} were not run"
+            text = "\n".join([text, *map(str, self._errors)])
             yield Case("every seed is run", 0.0, text, kind="interrupted", is_error=True)
         gaps = self.tally.gaps()
         if gaps:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.options import Changes, ScenarioFile, Seed, scenario_of
-from sim.cli.outputs import check_file
+from sim.cli.outputs import check_file, write_file
 from sim.cli.status import Exit
 from sim.errors import ScenarioError
 
@@ -37,7 +37,7 @@ def view_command(
     wanted = scenario_of(scenario, Changes(), seed)
     _check(from_s, to_s, limit)
     path = out or Path(f"{scenario.stem}-{wanted.seed}.html")
-    check_file("--out", path)
+    check_file("--out", path, scenario)
 
     from protocols.core import NANOS_PER_S
     from sim.record.recorder import record
@@ -47,7 +47,7 @@ def view_command(
     end_s = recording.end / NANOS_PER_S
     if from_s >= end_s:
         raise ScenarioError(f"--from {from_s:g}: the run is over at {end_s:.1f} s. Begin sooner.")
-    path.write_text(render(recording), encoding="utf-8")
+    write_file("--out", path, render(recording))
     outcome = "every property held" if report.held else f"{len(report.violations)} violations"
     print(f"seed {report.seed}: {outcome}, {len(recording.happenings):,} events")
     if recording.forgotten:

@@ -6,12 +6,11 @@ seed. In a long sweep the seeds that passed are put together in ranges, while ev
 own.
 
 Memory does not grow with the number of cases: they go to a temporary file first, because their counts come before them
-in the document. The document itself is written beside its target and renamed, so a reader sees all of it or nothing.
+in the document.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from xml.sax.saxutils import quoteattr
 
 from msgspec import Struct
 
+from sim.files.whole import whole
 from sim.scenario import Report
 
 EACH_SEED_MAX = 1000
@@ -53,6 +53,16 @@ class Suite(Struct, frozen=True):
     properties: Iterable[tuple[str, str]] = ()
 
 
+class NotWritten(Exception):
+    """The document could not be written; the text is the system's reason. What it was to tell of may go on."""
+
+
+class _FromTheCases(Exception):
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 class _Totals:
     """What the head of a suite says of its cases."""
 
@@ -70,31 +80,41 @@ class _Totals:
 def write_junit(path: Path, suites: Iterable[Suite], *, timestamp: str = "") -> None:
     """Write all of `suites` to `path`, which is there whole or not at all. `timestamp` is ISO 8601, of the start.
 
-    Raises `OSError` where `path` cannot be written, and whatever the cases raise.
+    Raises `NotWritten`, and whatever the cases raise.
     """
-    whole = _Totals()
+    try:
+        _write(path, suites, timestamp)
+    except _FromTheCases as error:
+        raise error.cause from None
+    except OSError as error:
+        raise NotWritten(error.strerror or str(error)) from None
+
+
+def _write(path: Path, suites: Iterable[Suite], timestamp: str) -> None:
+    totals = _Totals()
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as bodies:
         for suite in suites:
-            _write_suite(bodies, suite, whole, timestamp)
+            _write_suite(bodies, suite, totals, timestamp)
         bodies.seek(0)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with open(handle, "w", encoding="utf-8", newline="\n") as out:
-                out.write('<?xml version="1.0" encoding="utf-8"?>\n')
-                out.write(f'<testsuites name="meshsim" {whole.attributes()}>\n')
-                shutil.copyfileobj(bodies, out)
-                out.write("</testsuites>\n")
-            os.chmod(beside, 0o644)  # mkstemp makes it private, and CI may read it as somebody else
-            os.replace(beside, path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        with whole(path) as out:
+            out.write('<?xml version="1.0" encoding="utf-8"?>\n')
+            out.write(f'<testsuites name="meshsim" {totals.attributes()}>\n')
+            shutil.copyfileobj(bodies, out)
+            out.write("</testsuites>\n")
 
 
-def _write_suite(out: IO[str], suite: Suite, whole: _Totals, timestamp: str) -> None:
+def _read(cases: Iterable[Case]) -> Iterator[Case]:
+    """`cases`, whose own trouble with files is not taken for that of the document."""
+    try:
+        yield from cases
+    except OSError as error:
+        raise _FromTheCases(error) from None
+
+
+def _write_suite(out: IO[str], suite: Suite, of_all: _Totals, timestamp: str) -> None:
     totals = _Totals()
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as body:
-        for case in suite.cases:
+        for case in _read(suite.cases):
             totals.tests += 1
             totals.failures += bool(case.failure) and not case.is_error
             totals.errors += bool(case.failure) and case.is_error
@@ -106,10 +126,10 @@ def _write_suite(out: IO[str], suite: Suite, whole: _Totals, timestamp: str) -> 
         _write_properties(out, suite.properties, "    ")
         shutil.copyfileobj(body, out)
         out.write("  </testsuite>\n")
-    whole.tests += totals.tests
-    whole.failures += totals.failures
-    whole.errors += totals.errors
-    whole.seconds += totals.seconds
+    of_all.tests += totals.tests
+    of_all.failures += totals.failures
+    of_all.errors += totals.errors
+    of_all.seconds += totals.seconds
 
 
 def _write_case(out: IO[str], suite: str, case: Case) -> None:

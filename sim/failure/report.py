@@ -6,7 +6,6 @@ of the notes. `sim/failure/render.py` puts a `Failure` in words.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import time
@@ -28,6 +27,7 @@ from sim.failure.shrink import RUNS_MAX, NothingToShrink, OnProgress, Shrunk, sh
 from sim.failure.source import commit_line
 from sim.failure.watched import BROKE_OFF, BreaksOff, Watched, watched
 from sim.files import dumps, load
+from sim.files.whole import write_whole
 from sim.process import CoreFactory
 from sim.record.happening import Recording
 from sim.scenario import Report, Scenario
@@ -270,12 +270,12 @@ def _replay_files(failure: Failure, out: Path) -> list[tuple[Path, Scenario]]:
         wanted = [(out / f"{numbered}.toml", failure.scenario)]
         if failure.shrunk is not None and failure.shrunk.changes:
             wanted.append((out / f"{numbered}-small.toml", failure.shrunk.scenario))
-        if all(_is_free(path, scenario) for path, scenario in wanted):
+        if all(is_free(path, scenario) for path, scenario in wanted):
             return wanted
     raise AssertionError("numbers do not end")
 
 
-def _is_free(path: Path, scenario: Scenario) -> bool:
+def is_free(path: Path, scenario: Scenario) -> bool:
     """Whether there is no file `path`, or one that holds `scenario`."""
     try:
         return not path.exists() or load(path) == scenario
@@ -283,17 +283,6 @@ def _is_free(path: Path, scenario: Scenario) -> bool:
         return False
     except OSError:
         return True  # it cannot be looked at; that it cannot be written either is told when that is tried
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `path` so that a reader sees all of it or nothing. Raises `OSError`."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def replay_command(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -163,16 +164,65 @@ def test_ctrl_c_before_the_first_seed_is_a_document_too(capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["runs"] == []
 
 
-def test_a_sweep_that_breaks_off_tells_what_it_had(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_that_breaks_off_tells_and_writes_what_it_had(
+    report: Report, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def lost() -> Iterator[Report]:
         yield report
         raise ScenarioError("the cluster is gone")
 
     with pytest.raises(ScenarioError, match="gone"):
-        sweep_of(10, as_json=True).run(lost())
+        sweep_of(10, as_json=True, junit=folder / "x.xml").run(lost())
     document = json.loads(capsys.readouterr().out)
     assert document["held"] is False
     assert document["seeds"] == 1
+    [suite] = ElementTree.parse(folder / "x.xml").getroot()
+    assert [case.attrib["name"] for case in suite.iter("testcase")] == ["seed 0", "every seed is run"]
+    [error] = suite.iter("error")
+    assert (error.text or "").splitlines() == [
+        "interrupted after 1 of 10 seeds: 1..10 were not run",
+        "the cluster is gone",
+    ]
+
+
+def test_a_sweep_that_cannot_begin_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def lost() -> Iterator[Report]:
+        yield from ()
+        raise ScenarioError("there is no cluster")
+
+    with pytest.raises(ScenarioError, match="no cluster"):
+        sweep_of(10, as_json=True, junit=folder / "x.xml").run(lost())
+    assert capsys.readouterr().out == ""
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("moment", ["write", "rename"])
+def test_a_sweep_whose_junit_cannot_be_written_is_run_and_told_all_the_same(
+    moment: str, report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if moment == "write":
+        monkeypatch.setattr("sim.failure.junit._write_case", full)
+    else:
+        monkeypatch.setattr(Path, "replace", full)
+    reports = (replace(report, seed=seed) for seed in range(3))
+    with pytest.raises(ScenarioError, match=r"--junit .*x\.xml cannot be written: No space left on device"):
+        sweep_of(3, as_json=True, junit=folder / "x.xml").run(reports)
+    document = json.loads(capsys.readouterr().out)
+    assert document["held"] is True
+    assert document["seeds"] == 3
+    assert not list(folder.iterdir())
+
+
+def test_trouble_of_the_sweep_is_not_taken_for_trouble_with_junit(folder: Path) -> None:
+    def gone() -> Iterator[Report]:
+        yield from ()
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        sweep_of(3, junit=folder / "x.xml").run(gone())
 
 
 def test_memory_does_not_grow_with_the_number_of_seeds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,49 @@ def test_shrink_keeps_to_its_bounds_and_to_the_file_that_is_named(
     assert main(["shrink", scenario, "--runs", "1", "--out", "small.toml"]) == Exit.VIOLATED
     assert "1 runs" in capsys.readouterr().out
     assert load(tmp_path / "small.toml").faults
+
+
+@pytest.mark.usefixtures("broken")
+def test_shrink_writes_over_nothing_that_holds_another_run(
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has written may be made smaller in its turn, and has the very name that the smaller one would get."""
+    first = tmp_path / "failure-flap-3-small.toml"
+    assert main(["shrink", "flap.toml@3", "--runs", "2"]) == Exit.VIOLATED
+    first.write_text(before := first.read_text() + "# mine\n")
+    assert main(["shrink", first.name]) == Exit.VIOLATED
+    assert first.read_text() == before
+    second = tmp_path / "failure-flap-3-2-small.toml"
+    assert load(second) != load(first)
+    assert f"meshsim replay {second.name}" in capsys.readouterr().out
+    second.write_text(before := second.read_text() + "# mine\n")
+    assert main(["shrink", second.name]) == Exit.VIOLATED
+    assert second.read_text() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"flap.toml", first.name, second.name}
+
+
+@pytest.mark.parametrize("command", [["shrink", "flap.toml@3", "--out"], ["view", "flap.toml", "--out"],
+                                     ["run", "flap.toml", "--junit"]])  # fmt: skip
+def test_no_command_writes_over_its_own_scenario(
+    command: list[str], scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.toml").symlink_to(scenario)
+    for name in (scenario, "link.toml"):
+        assert main([*command, name]) == Exit.UNUSABLE
+        assert "is the scenario itself" in capsys.readouterr().err
+    assert (tmp_path / scenario).read_text() == TEXT
+
+
+@pytest.mark.parametrize("option", [["view", "flap.toml", "--out"], ["run", "flap.toml", "--junit"]])
+def test_what_is_no_regular_file_is_not_replaced_by_one(
+    option: list[str], scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main([*option, "pipe"]) == Exit.UNUSABLE
+    assert "no regular file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+    assert main([*option, "x" * 300]) == Exit.UNUSABLE
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_there_is_nothing_to_shrink_where_all_holds(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:

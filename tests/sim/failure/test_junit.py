@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sim.checkers.checker import Violation
-from sim.failure.junit import EACH_SEED_MAX, RANGE_SEEDS, Case, Suite, cases_of, write_junit
+from sim.failure.junit import EACH_SEED_MAX, RANGE_SEEDS, Case, NotWritten, Suite, cases_of, write_junit
 from sim.scenario import Report, Scenario, run
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -163,10 +163,10 @@ def test_what_goes_wrong_leaves_what_was_there(held: Report, tmp_path: Path) -> 
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(NotWritten, match="directory"):
         write_junit(tmp_path / "folder", [Suite("fine", cases_of(reports(held, 1), 1))])
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "junit.xml"]
-    with pytest.raises(OSError, match="absent"):
+    with pytest.raises(NotWritten, match="No such file"):
         write_junit(tmp_path / "absent" / "junit.xml", [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_a_file_is_written_and_where_is_said(scenario: Path, capsys: pytest.Capt
     assert "seed 3: every property held" in said
     assert f"wrote split-3.html; open it in any browser: {written.as_uri()}" in said
     assert '"seed":"3"' in written.read_text(encoding="utf-8")
+
+
+def test_a_disk_that_is_full_is_told_and_no_half_of_a_page_is_left(
+    scenario: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert main(["view", str(scenario)]) == Exit.UNUSABLE
+    assert capsys.readouterr().err.endswith("cannot be written: No space left on device. Name another place.\n")
+    assert list(scenario.parent.iterdir()) == [scenario]
 
 
 def test_seed_and_file_may_be_named(scenario: Path) -> None:
