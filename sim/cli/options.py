@@ -32,7 +32,9 @@ Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where a failing seed is written as TOML. (default: meshsim-failures)"),
 ]
-ShrinkSeconds = Annotated[float, typer.Option("--shrink", metavar="S", help="Seconds for making a failure smaller.")]
+ShrinkSeconds = Annotated[
+    float, typer.Option("--shrink", min=0.0, metavar="S", help="Seconds for making a failure smaller.")
+]
 
 
 class Changes(NamedTuple):

@@ -11,6 +11,7 @@ class Exit(IntEnum):
     HELD = 0
     VIOLATED = 1
     UNUSABLE = 2
+    """Nothing was run; or what was done could not be told, or written, in full."""
     INTERRUPTED = 130
     NOBODY_READS = 141
     """Whoever read the output closed it, as `head` does; the number is a shell's for that."""

@@ -79,6 +79,53 @@ def test_the_exit_status_of_a_process() -> None:
         assert done.returncode == status
 
 
+def test_without_a_word_there_is_help_and_no_complaint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == Exit.UNUSABLE
+    output = capsys.readouterr()
+    assert "explain" in output.out
+    assert output.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--loss", "much"], "--loss much: it must be a number, as in --loss 0.5."),
+        (["run", "--nodes", "3.5"], "--nodes 3.5: it must be a whole number, as in --nodes 3."),
+        (["replay", "x.toml", "--seed", "x"], "--seed x: it must be a whole number, as in --seed 3."),
+        (["run", "--shrink", "nan"], "--shrink nan: it must be 0 or more."),
+        (["shrink", "x.toml", "--runs", "0"], "--runs 0: it must be 1 or more."),
+        (["run", "a", "b"], "(b). `meshsim run --help` shows what there is."),
+        (["run", "--seed"], "requires an argument. `meshsim --help` shows what there is."),
+    ],
+)
+def test_wrong_words_are_told_in_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == Exit.UNUSABLE
+    output = capsys.readouterr()
+    assert says in output.err
+    assert len(output.err.splitlines()) == 1
+    assert output.out == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--nodes", "3", "--seconds", "5", "--seeds", "0..3",
+                                       "--jobs", "1", "--json"]])  # fmt: skip
+def test_a_full_disk_behind_stdout_is_no_violation(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full, started(arguments, stdout=full.fileno()) as process:
+        assert process.wait(60) == Exit.UNUSABLE
+        assert process.stderr is not None
+        [line] = process.stderr.read().splitlines()
+    assert "No space left on device" in line
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_are_closed_change_no_exit_status(closed: str) -> None:
+    for arguments, status in ((["run", "--nodes", "3", "--seconds", "5"], Exit.HELD), (["rnu"], Exit.UNUSABLE)):
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *MESHSIM, *arguments]
+        done = subprocess.run(shell, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     with started([*LONG, "--json"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
