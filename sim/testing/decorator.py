@@ -20,6 +20,7 @@ from sim.clock import ClockProfile
 from sim.disk import DiskProfile
 from sim.errors import ScenarioError, nearest
 from sim.faults import AnyFault
+from sim.faults.mix import Mix, Preset
 from sim.faults.short import parse_fault
 from sim.network import LinkProfile
 from sim.process import CoreFactory
@@ -59,6 +60,7 @@ def sim_test(
     clock: ClockProfile = ...,
     tasks_per_s: float = ...,
     faults: Iterable[AnyFault | str] = ...,
+    mix: Mix | Preset | None = ...,
     scenario: Scenario = ...,
     handlers: Mapping[str, Handler | Callable[..., Any]] = ...,
     checkers: Sequence[type[Checker] | str] | None = ...,
@@ -86,7 +88,9 @@ def sim_test(
     - `nodes` (5), `start` ("converged", or "join"), `link`, `disk`, `clock`: the mesh, as in `sim.scenario.Scenario`.
     - `faults` (objects, or short texts such as "halves@20-40"), `tasks_per_s`: what happens beside the test, by
       timeline, and until it is over.
-    - `seconds`: how long that phase lasts at least; it lasts until the test returns and all `faults` are over.
+    - `mix` ("full", "swarm" or a `Mix`): what strikes at random beside the test, over `seconds`.
+    - `seconds` (1; with a mix 60): how long that phase lasts at least; it lasts until the test returns and all faults
+      are over.
     - `scenario`: a whole `Scenario` in place of all of these.
     - `seeds`: how many, from 0, or a range. Without it the ini option `sim_seeds` says (50).
     - `handlers`: task handlers by name, functions or `Handler(function, concurrency=…, crashes=…, …)`.
@@ -153,7 +157,8 @@ def _scenario(given: Mapping[str, Any]) -> Scenario:
             raise ScenarioError(f"sim_test has no option {name!r}. {nearest(name, [*known, *OWN_OPTIONS])}")
     faults = _each("faults", given.get("faults", ()), "faults, as in [Halves(20, 40)] or ['halves@20-40']")
     parsed = tuple(parse_fault(fault) if isinstance(fault, str) else fault for fault in faults)
-    scenario = _of_right_types({"seconds": SHORTEST_S, **given, "faults": parsed})
+    usual = Scenario().seconds if given.get("mix") is not None else SHORTEST_S
+    scenario = _of_right_types({"seconds": usual, **given, "faults": parsed})
     last = max((fault.end_s or fault.start_s for fault in scenario.faults), default=0.0)
     return replace(scenario, seconds=max(scenario.seconds, last, SHORTEST_S))
 

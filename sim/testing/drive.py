@@ -26,12 +26,13 @@ from sim.process import CoreFactory
 from sim.record.happening import Recording
 from sim.record.recorder import Recorder
 from sim.scenario import Report, Run, Scenario
-from sim.testing.errors import AwaitError, NotReached, PropertyViolated, StartAgain, Stuck
+from sim.testing.errors import AwaitError, Endless, NotReached, PropertyViolated, StartAgain, Stuck
 from sim.testing.frames import leaves, up_to_the_test, without_ours
 from sim.testing.handlers import Handler, HandlerHost
 from sim.testing.scopes import Nursery
 from sim.testing.sim import Sim
 from sim.testing.tasks import Task, explained
+from sim.testing.watchdog import watchdog
 
 PYTESTS = ("builtins", "_pytest.outcomes")
 OURS = (FenceError, ScenarioError, AwaitError, NotReached, PropertyViolated, Stuck)
@@ -50,6 +51,12 @@ GOES_ON = "The test was told to end, and goes on all the same at {:g} virtual se
 STANDS_STILL = (
     "Virtual time stands still at {:g} s: something is awaited again and again that takes no time, as sim.sleep(0) in "
     "a loop. Wait for what is to come, with sim.until(predicate), or let some time pass."
+)
+
+ENDLESS = (
+    "At {:g} virtual seconds this line was still at work after half a minute of computing: a loop without an `await` "
+    "has no end, for nothing else happens meanwhile. Let time pass in it, by sim.sleep(0.1), or wait by "
+    "sim.until(predicate)."
 )
 
 TestBody: TypeAlias = Callable[[Sim], Coroutine[Any, Any, object]]
@@ -119,7 +126,7 @@ class _Seed:
         recorder = Recorder(self._world) if record else None
         ready = time.perf_counter()
         try:
-            with fence():
+            with watchdog(self._world.kernel), fence():
                 try:
                     self._everything(body)
                 finally:
@@ -217,6 +224,8 @@ class _Seed:
     def _verdict(self, report: Report) -> BaseException | None:
         """What the test raises, if anything."""
         error = self._error
+        if isinstance(error, Endless):
+            error = Stuck(ENDLESS.format(self._sim.now)).with_traceback(error.__traceback__)
         if error is not None:
             each = list(leaves(error))
             if len(each) > 1:
@@ -230,6 +239,6 @@ class _Seed:
 
 def is_failure(error: BaseException) -> bool:
     """Whether `error` says that a test failed: not that it was interrupted, skipped, or is to start again."""
-    if isinstance(error, Exception | FenceError):
+    if isinstance(error, Exception | FenceError | Endless):
         return True
     return type(error).__name__ == "Failed" and type(error).__module__ in PYTESTS  # what pytest.fail() raises

@@ -34,6 +34,11 @@ class Stuck(Exception):
     """The test waits for what can never happen, or is not over at its time limit."""
 
 
+class Endless(BaseException):
+    """Raised where the test computes without end (`watchdog.py`). No `Exception`, so that no loop swallows it by the
+    way; users see a `Stuck` in its place."""
+
+
 class AwaitError(Exception):
     """Something was awaited that does not run in virtual time, or was not awaited at all."""
 

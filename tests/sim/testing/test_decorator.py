@@ -14,6 +14,7 @@ from sim.checkers import Agreement, IncarnationsGrow
 from sim.clock import ClockProfile
 from sim.faults import Halves
 from sim.network import LinkProfile
+from sim.scenario import expand
 from sim.testing.decorator import plan_of, seeds_declared
 
 SEEN: dict[str, list[object]] = {}
@@ -168,6 +169,15 @@ def test_faults_and_checkers_are_taken_by_their_short_names() -> None:
     assert plan.scenario.faults == (Halves(5, 10), Halves(3, 9))
     assert plan.scenario.seconds == 10
     assert plan.checkers == (Agreement, IncarnationsGrow)
+
+
+def test_a_mix_has_time_to_strike() -> None:
+    """Drawn over the one second that other tests last at least, it would hardly ever."""
+    plan = plan_of(None, {"mix": "full"})
+    assert plan.scenario.seconds == Scenario().seconds
+    assert len(expand(plan.scenario).faults) > 1
+    assert plan_of(None, {"mix": "full", "seconds": 20.0}).scenario.seconds == 20
+    assert plan_of(None, {"mix": None}).scenario.seconds == plan_of(None, {}).scenario.seconds == 1
 
 
 def test_the_scenario_is_as_long_as_its_faults() -> None:
