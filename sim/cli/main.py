@@ -2,8 +2,8 @@
 
 Decides what wrong usage looks like, and a stdout that cannot be written: one error with a next step, exit status 2. A
 command is a function in a file of its own, registered below in one line. Such a file imports nothing at its top but
-typer, the standard library, `sim.errors` and `sim.cli`: what runs anything is imported in the function, so that `--help`
-and a misspelt option answer at once.
+typer, the standard library, `sim.errors`, `sim.seeds` and `sim.cli`: what runs anything is imported in the function,
+so that `--help` and a misspelt option answer at once.
 """
 
 from __future__ import annotations

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from sim.errors import ScenarioError
+from sim.seeds import JOBS_MAX
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
-
-SEEDS_MAX = 10_000_000
-JOBS_MAX = 1024
 
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A TOML file.", show_default=False)]
 OptionalFile = Annotated[
@@ -102,24 +100,6 @@ def scenario_of(file: Path | None, changes: Changes, seed: int | None) -> Scenar
 
     scenario = changes.apply(Scenario() if file is None else load(file))
     return scenario if seed is None else replace(scenario, seed=seed)
-
-
-def parse_seeds(text: str) -> range:
-    """Read `A..B`: A, A+1, … B−1. Raises `ScenarioError`."""
-    first, dots, last = text.partition("..")
-    if not dots or not _is_number(first) or not _is_number(last):
-        raise ScenarioError(f"Cannot read the seeds {text!r}: they are written A..B, as in 0..500.")
-    seeds = range(int(first), int(last))
-    if not seeds:
-        turned = f"{last}..{first}" if int(last) < int(first) else f"{first}..{int(first) + 1}"
-        raise ScenarioError(f"There are no seeds in {text}: B is not included. Did you mean {turned}?")
-    if len(seeds) > SEEDS_MAX:
-        raise ScenarioError(f"{text} are {len(seeds)} seeds; at most {SEEDS_MAX} go into one sweep.")
-    return seeds
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20
 
 
 def check_jobs(jobs: int) -> None:

@@ -16,12 +16,12 @@ from sim.cli.options import (
     Seed,
     ShrinkSeconds,
     check_jobs,
-    parse_seeds,
     scenario_of,
 )
 from sim.cli.outputs import FAILURES, check_file, check_folder
 from sim.cli.single import run_single
 from sim.errors import ScenarioError
+from sim.seeds import parse_seeds
 
 if TYPE_CHECKING:
     from sim.scenario import Report, Scenario
@@ -75,10 +75,10 @@ def run_command(
     changes = Changes(nodes, seconds, start, faults, cuts, crashes, full, loss, duplicate, reorder, tasks)
     wanted = scenario_of(scenario, changes, seed)
     check_jobs(jobs)
+    chosen = parse_seeds("--seeds ", seeds) if seeds else range(wanted.seed, wanted.seed + 1)
     check_folder("--out", out)
     check_file("--junit", junit, scenario)
     folder = FAILURES if out is None else out
-    chosen = parse_seeds(seeds) if seeds else range(wanted.seed, wanted.seed + 1)
     if not seeds and junit is None and not dask:
         return run_single(wanted, file=scenario, changes=changes, as_json=as_json, out=folder, shrink_s=shrink)
 

@@ -23,6 +23,7 @@ from sim.faults.rest import WAYS, Way
 from sim.marks import MARKS
 from sim.network import LinkProfile
 from sim.scenario.zones import LinkBetween, check_places, check_zones, zones_of
+from sim.seeds import SEED_MAX
 
 NODES_MAX = 20_000
 SECONDS_MAX = 30 * 24 * 3600.0
@@ -124,6 +125,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
     def validate(self) -> None:
         """Raise `ScenarioError` for the first thing that is wrong."""
+        if abs(self.seed) > SEED_MAX:
+            raise ScenarioError(f"The seed {self.seed}: it must be from {-SEED_MAX} to {SEED_MAX}.")
         if not 1 <= self.nodes <= NODES_MAX:
             raise ScenarioError(f"{self.nodes} nodes: there must be 1 to {NODES_MAX}.")
         if not 0 < self.seconds <= SECONDS_MAX:

@@ -27,9 +27,10 @@ from sim.process import CoreFactory
 from sim.scenario import Scenario
 from sim.scenario.model import Start
 from sim.scenario.run import checkers_of
+from sim.seeds import SEEDS_MAX
 from sim.testing.drive import Plan
 from sim.testing.handlers import Handler, as_handler
-from sim.testing.options import SEEDS_MAX, options
+from sim.testing.options import options
 from sim.testing.sim import Sim
 from sim.testing.sweep import run_test
 

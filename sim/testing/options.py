@@ -12,8 +12,6 @@ from msgspec import Struct
 
 SEEDS = 50
 """Seeds of a test that does not say how many."""
-SEEDS_MAX = 10_000_000
-JOBS_MAX = 1024
 
 
 def _nobody(seeds: int) -> None:

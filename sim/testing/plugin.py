@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 
 from sim.errors import ScenarioError
-from sim.testing.options import JOBS_MAX, SEEDS, SEEDS_MAX, Options, options
+from sim.seeds import JOBS_MAX, SEED_MAX, SEEDS_MAX, parse_seeds
+from sim.testing.options import SEEDS, Options, options
 
 BASE = pytest.StashKey[Options]()
 RAN = "sim_seeds"
@@ -56,8 +57,8 @@ def asked_for(seed: str | None, seeds: str | None, jobs: str, usually: str) -> O
     if seed is not None and seeds is not None:
         raise ScenarioError("--sim-seed replays one seed, --sim-seeds runs many: give one of them.")
     return Options(
-        seed=None if seed is None else _number("--sim-seed", seed, 0, (1 << 63) - 1, "as in --sim-seed=17"),
-        seeds=None if seeds is None else parse_seeds(seeds),
+        seed=None if seed is None else _number("--sim-seed", seed, 0, SEED_MAX, "as in --sim-seed=17"),
+        seeds=None if seeds is None else parse_seeds("--sim-seeds=", seeds, 0),
         seeds_usually=_number("sim_seeds", usually, 1, SEEDS_MAX, "as in sim_seeds = 50"),
         jobs=_number("--sim-jobs", jobs, 0, JOBS_MAX, "or 0 for one per core") or _cores(),
     )
@@ -69,27 +70,11 @@ def _cores() -> int:
     return usable_cores()
 
 
-def parse_seeds(text: str) -> range:
-    """Read `A..B`. Raises `ScenarioError`."""
-    first, dots, last = text.partition("..")
-    if not dots or not _is_number(first) or not _is_number(last):
-        raise ScenarioError(f"--sim-seeds={text}: seeds are written A..B, as in --sim-seeds=0..500.")
-    seeds = range(int(first), int(last))
-    if not 1 <= len(seeds) <= SEEDS_MAX:
-        raise ScenarioError(
-            f"--sim-seeds={text}: that are {len(seeds)} seeds (B is not included), and there must be 1 to {SEEDS_MAX}."
-        )
-    return seeds
-
-
 def _number(option: str, text: str, least: int, most: int, example: str) -> int:
-    if not _is_number(text.strip()) or not least <= int(text) <= most:
-        raise ScenarioError(f"{option} {text!r}: it must be a number from {least} to {most}, {example}.")
-    return int(text)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and least <= int(digits) <= most):
+        raise ScenarioError(f"{option} {text[:80]!r}: it must be a number from {least} to {most}, {example}.")
+    return int(digits)
 
 
 @pytest.hookimpl(wrapper=True)

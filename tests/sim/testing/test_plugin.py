@@ -14,7 +14,7 @@ import pytest
 from sim import ScenarioError
 from sim.sweep.local import usable_cores
 from sim.testing.options import SEEDS
-from sim.testing.plugin import asked_for, parse_seeds
+from sim.testing.plugin import asked_for
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "test_partition.py"
 
@@ -185,6 +185,7 @@ def test_options_are_read() -> None:
         (("1", "0..5", "1", "50"), "give one of them"),
         ((None, None, "many", "50"), "--sim-jobs 'many'"),
         ((None, None, "1", "0"), "sim_seeds '0'"),
+        ((None, None, "1", "9" * 5000), "sim_seeds '999"),
     ],
 )
 def test_options_that_cannot_be_are_refused(given: tuple[str | None, str | None, str, str], words: str) -> None:
@@ -193,7 +194,10 @@ def test_options_that_cannot_be_are_refused(given: tuple[str | None, str | None,
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["5", "5..", "..5", "a..b", "5..5", "9..5", "0..99999999"])
+@pytest.mark.parametrize(
+    "text",
+    ["5", "5..", "..5", "a..b", "5..5", "9..5", "0..99999999", "-1..5", "0..99999999999999999999", "0.." + "9" * 5000],
+)
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ScenarioError, match="--sim-seeds="):
-        parse_seeds(text)
+        asked_for(None, text, "1", "50")
