@@ -35,6 +35,7 @@ _SPEC = re.compile(
     r"(?P<options>(?:,[^,]*)*)",
     re.ASCII,
 )
+_PLACE = re.compile(r" - at `\$\.(\w+)")
 _WORDS = {True: "true", False: "false"}
 
 
@@ -121,7 +122,43 @@ def _parse(spec: str, kinds: Collection[str], what: str, example: str) -> AnyFau
     try:
         return msgspec.convert(raw, cls, strict=False)  # type: ignore[return-value]  # all in KINDS are of `AnyFault`
     except msgspec.ValidationError as error:
-        raise ScenarioError(f"{what} {spec!r}: {str(error)[:1].lower()}{str(error)[1:]}.") from None
+        raise ScenarioError(f"{what} {spec!r}: {_wrong(cls, error)}.") from None
+
+
+def check_types(fault: Fault) -> None:
+    """Raise `ScenarioError` where an option is of a type that it cannot have: a struct that is called checks none."""
+    try:
+        msgspec.convert(msgspec.to_builtins(fault), type(fault))
+    except (msgspec.ValidationError, TypeError) as error:  # a TypeError: what is no data at all
+        raise ScenarioError(f"The fault {fault.kind()}: {_wrong(type(fault), error)}.") from None
+
+
+def _wrong(cls: type[Fault], error: Exception) -> str:
+    """Which option is of a wrong type, what it should be, and how it is written."""
+    place = _PLACE.search(str(error))
+    options = {field.name: field for field in _info(cls).fields}
+    if place is None or place[1] not in options:
+        return f"{str(error)[:1].lower()}{str(error)[1:]}".rstrip(".")
+    option = options[place[1]]
+    return f"{option.name} must be {_form(option.type)}, as in {option.name}={_example(option)}"
+
+
+def _form(wanted: typing_of.Type) -> str:
+    """What a value of a type is, in words."""
+    match wanted:
+        case typing_of.BoolType():
+            return "true or false"
+        case typing_of.IntType():
+            return "a whole number"
+        case typing_of.FloatType():
+            return "a number"
+        case typing_of.UnionType(types=types):
+            return " or ".join(_form(each) for each in types if not isinstance(each, typing_of.NoneType))
+        case typing_of.VarTupleType(item_type=typing_of.VarTupleType()):
+            return "groups of nodes, by name"
+        case typing_of.VarTupleType():
+            return "nodes, by name"
+    return "text"
 
 
 def _info(cls: type[Fault]) -> typing_of.StructType:
@@ -139,7 +176,7 @@ def _example(option: typing_of.Field) -> str:
     """A value that an option may have: its usual one, or names of nodes where it wants names."""
     if isinstance(option.type, typing_of.VarTupleType):
         return "n0/n1" if isinstance(option.type.item_type, typing_of.VarTupleType) else "n0+n1"
-    return "1" if option.default is None else _value(option.default)
+    return "1" if option.default in (None, msgspec.NODEFAULT) else _value(option.default)
 
 
 def _split(wanted: typing_of.Type, text: str) -> Any:

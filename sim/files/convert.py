@@ -111,19 +111,22 @@ class Converter:
                     self._bad(path, f"{name} must be [least, most], or one number for both.")
             for field, each in zip(key.fields, values, strict=True):
                 self.places[(*into, field.name)] = path
-                found[field.name] = self._value(field.type, each, path, (*into, field.name), name)
+                usual = f" Usual: {written}." if (written := _as_written(name, key)) else ""
+                found[field.name] = self._value(field.type, each, path, (*into, field.name), name, usual)
         except Bad:
             return
 
-    def _value(self, wanted: typing_of.Type, value: Any, path: TomlPath, into: FieldPath, name: str) -> Any:
-        """A value of one of the types that fields of scenarios have."""
+    def _value(
+        self, wanted: typing_of.Type, value: Any, path: TomlPath, into: FieldPath, name: str, usual: str = ""
+    ) -> Any:
+        """A value of one of the types that fields of scenarios have. `usual` ends what is said of a wrong one."""
         match wanted:
             case typing_of.BoolType():
-                return self._is(bool, value, path, name, "true or false")
+                return self._is(bool, value, path, name, "true or false", usual)
             case typing_of.IntType():
-                return self._integer(value, path, name)
+                return self._integer(value, path, name, usual)
             case typing_of.FloatType():
-                return self._number(value, path, name)
+                return self._number(value, path, name, usual)
             case typing_of.StrType():
                 return self._is(str, value, path, name, "text, in quotes")
             case typing_of.LiteralType(values=choices):
@@ -152,7 +155,7 @@ class Converter:
                     return self._tagged(structs, value, path, into)
                 present = [each for each in types if not isinstance(each, typing_of.NoneType)]
                 fitting = [each for each in present if isinstance(value, FORMS.get(type(each), object))]
-                return self._value((fitting or present)[0], value, path, into, name)
+                return self._value((fitting or present)[0], value, path, into, name, usual)
         raise AssertionError(f"no field of a scenario is a {wanted}")
 
     def _tagged(self, structs: Mapping[str, typing_of.StructType], value: Any, path: TomlPath, into: FieldPath) -> Any:
@@ -189,16 +192,16 @@ class Converter:
             raise Bad
         return tuple(found)
 
-    def _integer(self, value: Any, path: TomlPath, name: str) -> int:
+    def _integer(self, value: Any, path: TomlPath, name: str, usual: str = "") -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            self._bad(path, f"{name} must be a whole number, not {shown(value)}.")
+            self._bad(path, f"{name} must be a whole number, not {shown(value)}.{usual}")
         if abs(value) > INTEGER_MAX:
             self._bad(path, f"{name} is too large: whole numbers go up to {INTEGER_MAX}.")
         return value
 
-    def _number(self, value: Any, path: TomlPath, name: str) -> float:
+    def _number(self, value: Any, path: TomlPath, name: str, usual: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self._bad(path, f"{name} must be a number, not {shown(value)}.")
+            self._bad(path, f"{name} must be a number, not {shown(value)}.{usual}")
         if abs(value) > INTEGER_MAX or not math.isfinite(value):
             self._bad(path, f"{name} must be a number up to {INTEGER_MAX}, not {shown(value)}.")
         return float(value)
@@ -229,13 +232,19 @@ def header(path: TomlPath) -> str:
 def _way_to_write(cls: type[Struct], path: TomlPath) -> str:
     """How a table for a `cls` is begun, for an error: its header, and its first key with the value that is usual."""
     for name, key in spelling_of(cls).items():
-        if isinstance(key, Key):
-            usual = [default_of(field) for field in key.fields]
-            if all(isinstance(each, int | float) for each in usual):
-                numbers = [str(each).lower().removesuffix(".0") for each in usual]
-                written = f"[{', '.join(numbers)}]" if key.is_range else numbers[0]
-                return f" Write {header(path)}, and below it keys such as {name} = {written}."
+        if isinstance(key, Key) and (written := _as_written(name, key)):
+            return f" Write {header(path)}, and below it keys such as {written}."
     return ""
+
+
+def _as_written(name: str, key: Key) -> str:
+    """A key with the value that is usual, where that is a number, or true or false; else empty."""
+    usual = [default_of(field) for field in key.fields]
+    if not all(isinstance(each, int | float) for each in usual):
+        return ""
+    numbers = [str(each).lower().removesuffix(".0") for each in usual]
+    written = f"[{', '.join(numbers)}]" if key.is_range else numbers[0]
+    return f"{name} = {written}"
 
 
 def _first(names: Any) -> str:

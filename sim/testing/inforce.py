@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sim.errors import ScenarioError, nearest
 from sim.faults import KINDS
 from sim.faults.fault import Fault, Stage, Undo
+from sim.faults.short import check_types
 from sim.testing.calls import Forgettable
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class InForce(Forgettable):
 def fault_in_force(sim: Sim, fault: Fault | type[Fault] | str, options: Mapping[str, Any]) -> InForce:
     """What `Sim.fault` hands out."""
     one = _fault_of(fault, options)
+    check_types(one)
     salt = one.salt or sim.next_salt()
     # In a block a fault begins with the block and ends with it, but kinds that share out their time ask how long it is.
     lasts_s = sim.limit_s if one.end_s is None else max(0.0, one.end_s - one.start_s)

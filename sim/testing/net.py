@@ -71,10 +71,11 @@ class Net:
         """The links of `nodes` (none: all links) are worse: chances per message, and `delay_ms` more on the way (or
         between two bounds). What is in force already stays so: chances and delays add up."""
         for name, value in zip(PROBABILITIES, (loss, duplicate, reorder, reset), strict=True):
-            if not 0 <= value <= 1:
-                raise ScenarioError(f"sim.net.link({name}={value:g}): it is a probability, 0 to 1. For 5 % write 0.05.")
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise ScenarioError(f"sim.net.link({name}={value!r}): it is a probability, 0 to 1. For 5 % write 0.05.")
         least, most = delay_ms if isinstance(delay_ms, tuple) else (delay_ms, delay_ms)
-        if not 0 <= least <= most or reorder_ms < 0:
+        numbers = all(isinstance(each, int | float) for each in (least, most, reorder_ms))
+        if not (numbers and 0 <= least <= most and reorder_ms >= 0):
             raise ScenarioError("sim.net.link(): delays are milliseconds, 0 or more, the smaller bound first.")
         count = len(self._sim.nodes)
         members = [node for group in nodes for node in self._members(group)] or list(self._sim.nodes)

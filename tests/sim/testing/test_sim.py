@@ -235,6 +235,8 @@ def test_a_minority_is_a_side_with_no_more_than_half_of_all() -> None:
         (lambda net: net.partition(["n0"], ["n0", "n1"]), "on two sides"),
         (lambda net: net.isolate("n9"), "no node 'n9'"),
         (lambda net: net.link(loss=5), "For 5 % write 0.05"),
+        (lambda net: net.link(loss="much"), "loss='much'): it is a probability"),
+        (lambda net: net.link(delay_ms="much"), "delays are milliseconds"),
         (lambda net: net.link(delay_ms=(5, 1)), "smaller bound first"),
     ],
 )
@@ -322,6 +324,8 @@ def test_every_fault_of_a_test_draws_for_itself() -> None:
         (lambda sim: sim.fault(Isolate, cout=2), "Did you mean 'count'"),
         (lambda sim: sim.fault(Isolate, count=9), "1 to 3"),
         (lambda sim: sim.fault(Groups), "two groups"),
+        (lambda sim: sim.fault("lossy", loss="much"), "The fault lossy: loss must be a number, as in loss=0.3."),
+        (lambda sim: sim.fault(Isolate, nodes=7), "nodes must be nodes, by name, as in nodes=n0+n1"),
         (lambda sim: sim.fault(7), "no fault"),
     ],
 )
