@@ -18,6 +18,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._heeded = False
+        self._raised = False
         self._pending = False
         self._ours = False
 
@@ -35,15 +36,23 @@ class Interrupts:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Where an interrupt does no harm. Raises at once one that came before."""
+        """Where an interrupt does no harm. Raises at once one that came before; one that the block swallows, after
+        whatever it has still done, is raised by the next."""
+        self._raised = False
         self._heeded = True
         try:
             if self._pending:
                 self._pending = False  # it is told once: what comes after it may be heeded in its turn
                 raise KeyboardInterrupt
             yield
+            self._pending |= self._raised
         finally:
             self._heeded = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether the next `heeded` raises at once."""
+        return self._pending
 
     def again(self) -> None:
         """Have the next `heeded` raise, as if Ctrl-C came just now."""
@@ -51,5 +60,6 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._heeded or self._pending:
+            self._raised = True
             raise KeyboardInterrupt
         self._pending = True

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _usage(error)
         return _unusable(text) if text else Exit.UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
-        print(f"{PROGRAM}: interrupted; nothing was reported.", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted.", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:
         _read_by_nobody()

@@ -39,7 +39,7 @@ def shrink_command(
     """Drop faults, nodes, time and options from a failing scenario while it fails in the same way."""
     from sim.checkers import BY_NAME
     from sim.failure.render import RULES
-    from sim.failure.shrink import NothingToShrink, shrink
+    from sim.failure.shrink import End, NothingToShrink, shrink
 
     wanted = load_operand(scenario, seed)
     if keep and keep not in (known := (*BY_NAME, *RULES)):
@@ -58,7 +58,7 @@ def shrink_command(
     if out is not None or not path.exists():  # one that is there holds this very run, maybe with words of its reader's
         write_file("--out", path, _text(shrunk, path))
     _tell(shrunk, path)
-    return Exit.VIOLATED
+    return Exit.INTERRUPTED if shrunk.end is End.INTERRUPTED else Exit.VIOLATED
 
 
 def _progress(shown: bool) -> OnProgress | None:

@@ -20,6 +20,7 @@ def run_single(
 
     from sim.cli.failing import failure_document, look_into
     from sim.failure.render import show
+    from sim.failure.shrink import End
     from sim.show.documents import print_json, run_document
     from sim.show.tables import show_report
     from sim.sweep.seed import run_seed, run_whatever_comes
@@ -38,4 +39,6 @@ def run_single(
     elif failure is not None:
         console.print()
         show(failure, console)
+    if failure is not None and failure.shrunk is not None and failure.shrunk.end is End.INTERRUPTED:
+        return Exit.INTERRUPTED
     return Exit.HELD if report.held else Exit.VIOLATED

@@ -138,10 +138,10 @@ class Sweep:
         return None
 
     def _look_into(self, report: Report) -> Failure | None:
-        """What there is to say of the first seed that failed; None where Ctrl-C ended that, and the sweep with it."""
+        """What there is to say of the first seed that failed; None where Ctrl-C ended that. It ends the sweep, too."""
         try:
             with self._interrupts.heeded():
-                return look_into(
+                failure = look_into(
                     self.scenario,
                     report,
                     passing=self._passed,
@@ -152,8 +152,9 @@ class Sweep:
                 )
         except KeyboardInterrupt:
             self._interrupts.again()
-            self._interrupted = True  # there may be no next seed to tell
-            return None
+            failure = None
+        self._interrupted |= self._interrupts.pending  # there may be no next seed to tell
+        return failure
 
     def _write_junit(self, path: Path, reports: Iterator[Report], started: str) -> None:
         name = self.scenario.name or (self._file.stem if self._file else "scenario")

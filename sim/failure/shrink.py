@@ -11,7 +11,7 @@ not move the draws of the others. Then come, again and again until a whole round
 4. everything else: workload, links, disks and the options of each fault go back to their defaults.
 
 What comes back has been seen to fail. The search draws nothing and its order is fixed, so with the same bound on runs
-it gives the same answer anywhere. The wall clock only decides when to stop early, and the result says if it did.
+it gives the same answer anywhere. The wall clock, and Ctrl-C, only decide when to stop early, and the result says so.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class End(StrEnum):
     DONE = "nothing more can be dropped"
     RUNS = "the bound on runs was reached"
     TIME = "the bound on wall time was reached"
+    INTERRUPTED = "it was interrupted"
 
 
 class NothingToShrink(ScenarioError):
@@ -87,8 +88,8 @@ def shrink(
     """Shrink `scenario`, which must fail, keeping `property_name` (default: what falls first) violated.
 
     `failing` is the report of its run, where there is one. A `trial` replaces running the scenario: a front end whose
-    scenarios are more than data passes one of its own. Raises `NothingToShrink` where the property is not violated,
-    and `ScenarioError` for a scenario that cannot be run.
+    scenarios are more than data passes one of its own. Ctrl-C ends the search with what it has. Raises
+    `NothingToShrink` where the property is not violated, and `ScenarioError` for a scenario that cannot be run.
     """
     scenario.validate()
     original = expand(scenario)
@@ -115,6 +116,8 @@ def shrink(
                 simplify(search)
     except Spent:
         end = End.RUNS if search.runs >= budget_runs else End.TIME
+    except KeyboardInterrupt:  # minutes of work may be in what was found by then
+        end = End.INTERRUPTED
     return Shrunk(
         original=original,
         scenario=search.best,

@@ -80,8 +80,7 @@ class Search:
             self.given_up += 1
             violation = None
         if violation is not None:
-            self.best = candidate
-            self.violation = violation
+            self.best, self.violation = candidate, violation  # in one, for Ctrl-C may end the search anywhere
         if self._on_progress is not None:
             self._on_progress(self.runs, self.best)
         return violation is not None

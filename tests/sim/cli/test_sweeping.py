@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -144,6 +146,26 @@ def test_a_sweep_that_is_cut_short_still_looks_into_what_failed(
     monkeypatch.setattr("sim.cli.sweeping.look_into", lambda _, failing, **__: seen.append(failing.seed))
     assert sweep_of(10).run(interrupted()) == Exit.INTERRUPTED
     assert seen == [0]
+
+
+def test_ctrl_c_in_the_search_for_the_smallest_form_ends_the_sweep_and_loses_nothing(
+    report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def look(*_: object, **__: object) -> str:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return "what was found by then"
+
+    monkeypatch.setattr("sim.cli.sweeping.look_into", look)
+    monkeypatch.setattr("sim.cli.sweeping.show", lambda failure, console: print(failure))
+    reports = (
+        replace(report, seed=seed, violations=(Violation("agreement", 1.0, "n1", "no"),) * (seed == 1))
+        for seed in range(10)
+    )
+    assert sweep_of(10).run(reports) == Exit.INTERRUPTED
+    output = capsys.readouterr().out
+    assert "interrupted after 2 of 10 seeds" in output
+    assert "what was found by then" in output
 
 
 def test_a_part_of_a_sweep_need_not_get_anywhere(report: Report, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,11 @@ import sim
 from protocols.core import Instant
 from protocols.membership.member import Member, Update
 from protocols.membership.swim import Swim
+from sim.checkers import Violation
 from sim.cli import Exit, main
+from sim.failure.trial import Trial, trial_of
 from sim.files import load
-from sim.scenario import run
+from sim.scenario import Scenario, run
 
 ROOT = Path(sim.__file__).resolve().parents[1]
 TEXT = """
@@ -72,6 +76,30 @@ def test_shrink_keeps_to_its_bounds_and_to_the_file_that_is_named(
     assert main(["shrink", scenario, "--runs", "1", "--out", "small.toml"]) == Exit.VIOLATED
     assert "1 runs" in capsys.readouterr().out
     assert load(tmp_path / "small.toml").faults
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("command", ["shrink", "replay"])
+def test_ctrl_c_while_it_shrinks_tells_what_was_found(
+    command: str, scenario: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(property_name: str, **how: Any) -> Trial:
+        trial, asked = trial_of(property_name, **how), count()
+
+        def one(scenario: Scenario) -> Violation | None:
+            if next(asked) == 4:
+                raise KeyboardInterrupt
+            return trial(scenario)
+
+        return one
+
+    monkeypatch.setattr("sim.failure.shrink.trial_of", interrupted)
+    assert main([command, scenario, "--seed", "3"]) == Exit.INTERRUPTED
+    output = capsys.readouterr().out
+    assert "4 runs in" in output
+    assert "it was interrupted" in output
+    if command == "shrink":
+        assert load("failure-flap-3-small.toml").nodes < load(scenario).nodes
 
 
 @pytest.mark.usefixtures("broken")

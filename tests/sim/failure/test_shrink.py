@@ -54,6 +54,22 @@ def shrunk(progress: list[tuple[int, int]]) -> Shrunk:
     )
 
 
+def test_ctrl_c_ends_the_search_with_the_best_so_far() -> None:
+    needs = Needs(seconds=10)
+
+    def trial(scenario: Scenario) -> Violation | None:
+        if len(needs.asked) == 3:
+            raise KeyboardInterrupt
+        return needs(scenario)
+
+    shrunk = shrink(TWELVE, trial=trial, property_name="planted")
+    assert shrunk.end is End.INTERRUPTED
+    assert shrunk.runs == 3
+    assert not shrunk.scenario.faults
+    assert shrunk.scenario == needs.asked[-1]
+    assert shrunk.violation is FALLEN
+
+
 def test_of_twelve_faults_the_one_that_matters_stays(shrunk: Shrunk) -> None:
     assert shrunk.end is End.DONE
     [crash] = shrunk.scenario.faults
