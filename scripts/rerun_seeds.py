@@ -3,7 +3,7 @@
     python -m scripts.rerun_seeds [FIRST [COUNT]]
 
 The sample has every kind of fault that there is, every imperfection of links, both starts, and every scenario of
-`examples/scenarios`. Exit status: 0 all the same, 1 some differ, 2 unusable input.
+`examples/scenarios`. Exit status: 0 all the same, 1 some differ, 2 unusable input, or a process that does not answer.
 """
 
 from __future__ import annotations
@@ -74,6 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     except (ScenarioError, RerunFailed) as error:
         print(f"rerun: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("rerun: interrupted.", file=sys.stderr)
+        return 130
     where = " and ".join(place.name for place in PLACES)
     runs = f"{count} seed{'s' * (count > 1)} of each of {len(scenarios)} scenarios, again in {where}"
     print(f"{runs}: {f'{differences} differ' if differences else 'all the same'}.")

@@ -153,15 +153,18 @@ def _where_they_part(scenario: Scenario, core_factory: CoreFactory) -> list[str]
 
 
 def _ask(place: Place, request: Request) -> Any:
-    """What a fresh process answers."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sim.sweep.rerun"],
-        input=pickle.dumps(sys.path) + pickle.dumps(request),
-        capture_output=True,
-        env={**os.environ, "PYTHONHASHSEED": str(place.hash_seed)},
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    """What a fresh process answers. Raises `RerunFailed`."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sim.sweep.rerun"],
+            input=pickle.dumps(sys.path) + pickle.dumps(request),
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": str(place.hash_seed)},
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RerunFailed(f"{place.name} was not done within {TIMEOUT_S} s. Ask for fewer seeds.") from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
         raise RerunFailed(f"{place.name} ended with status {done.returncode}: {' / '.join(said)}")

@@ -174,6 +174,12 @@ def test_a_fresh_process_that_dies_is_told_of() -> None:
         differences(Dies, 0)
 
 
+def test_a_fresh_process_that_does_not_answer_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.sweep.rerun.TIMEOUT_S", 0.01)
+    with pytest.raises(RerunFailed, match=r"was not done within 0\.01 s"):
+        differences(Dies, 0)
+
+
 def test_the_sample_has_every_kind_of_fault_and_every_example() -> None:
     scenarios = sample()
     assert {fault.kind() for scenario in scenarios.values() for fault in scenario.faults} == set(KINDS)
@@ -187,3 +193,15 @@ def test_the_sample_has_every_kind_of_fault_and_every_example() -> None:
 def test_a_rerun_refuses_what_it_cannot_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert rerun_seeds(arguments) == 2
     assert "Usage: scripts/rerun [FIRST [COUNT]]" in capsys.readouterr().err
+
+
+def test_a_rerun_that_is_interrupted_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> Iterator[Difference]:
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.rerun_seeds.rerun", interrupted)
+    assert rerun_seeds([]) == 130
+    assert capsys.readouterr().out == ""
