@@ -7,7 +7,6 @@ folds and annotations where the run is one of theirs.
 from __future__ import annotations
 
 import shlex
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from sim.checkers import BY_NAME
 from sim.checkers.checker import Checker, Violation
 from sim.failure.changes import fault_line, unusual_options
 from sim.failure.github import github_error, github_group, on_github
-from sim.failure.lines import LINES, WIDTH
+from sim.failure.lines import LINES
+from sim.failure.page import listed, row, table, wrapped
 from sim.failure.report import Failure, replay_command
 from sim.failure.shrink import End
 from sim.scenario import Scenario
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAULTS_SHOWN = 40
-COLUMN = 12
 
 RULES: dict[str, str] = {
     "invariant": "A node's own check of its state failed.",
@@ -109,15 +108,15 @@ def _of(scenario: Scenario) -> str:
 def _what(failure: Failure, checkers: Sequence[type[Checker]]) -> list[str]:
     first = failure.report.violations[0]
     lines = [f"FAILED: {headline(failure)}", ""]
-    lines += _wrapped(violation_line(first), "  ")
+    lines += wrapped(violation_line(first), "  ")
     sentence = meaning(first.property, checkers)
     if sentence:
-        lines += _wrapped(f"{first.property} means: {sentence}", "  ")
+        lines += wrapped(f"{first.property} means: {sentence}", "  ")
     others = Counter(violation.property for violation in failure.report.violations[1:])
     if others:
         count = sum(others.values())
         listed = ", ".join(f"{name} × {times}" for name, times in others.items())
-        lines += _wrapped(f"{count} more violation{'s' if count > 1 else ''} followed: {listed}.", "  ")
+        lines += wrapped(f"{count} more violation{'s' if count > 1 else ''} followed: {listed}.", "  ")
     if not failure.repeats:
         lines += ["", *_not_deterministic(failure)]
     return lines
@@ -131,7 +130,7 @@ def _not_deterministic(failure: Failure) -> list[str]:
         "the order of a set, id(), the environment, or state that outlives a run, such as a module's or a class's "
         "variable."
     )
-    lines = _wrapped(text, "  !! ")
+    lines = wrapped(text, "  !! ")
     if failure.files:
         command = shlex.join(["meshsim", "diff", str(failure.files[0]), str(failure.files[0])])
         lines += ["  !! To see where two runs part, the second in a fresh process, under another hash seed:"]
@@ -146,8 +145,8 @@ def _again(failure: Failure) -> list[str]:
     if failure.report.trace_hash and failure.repeats:
         trace_hash += ", and the same when run again"
     lines = ["", "See it again", *(f"  {command}" for command in dict.fromkeys(commands) if command), ""]
-    lines += _table({"seed": str(failure.report.seed), "commit": failure.commit, "trace hash": trace_hash})
-    lines += _listed("written to", [str(path) for path in failure.files] or ["no file"])
+    lines += table({"seed": str(failure.report.seed), "commit": failure.commit, "trace hash": trace_hash})
+    lines += listed("written to", [str(path) for path in failure.files] or ["no file"], FAULTS_SHOWN)
     return lines
 
 
@@ -163,10 +162,10 @@ def _smallest(failure: Failure) -> list[str]:
     if small:
         lines.append("")
     lines += _options(shrunk.scenario)
-    lines += _wrapped(violation_line(shrunk.violation), "  it gives    ", "              ")
-    lines += _wrapped(f"{shrunk.runs} runs in {shrunk.wall_s:.1f} s; {shrunk.end}", "  found by    ", "              ")
-    if shrunk.end is End.TIME:
-        lines.append("              meshsim shrink goes on for as long as you like")
+    lines += row("it gives", violation_line(shrunk.violation))
+    lines += row("found by", f"{shrunk.runs} runs in {shrunk.wall_s:.1f} s; {shrunk.end}")
+    if shrunk.end in (End.TIME, End.INTERRUPTED):
+        lines += row("", "meshsim shrink goes on for as long as you like")
     return lines
 
 
@@ -201,41 +200,13 @@ def _as_run(failure: Failure) -> list[str]:
 def _options(scenario: Scenario, struck: Mapping[int, str] | None = None) -> list[str]:
     """What is not usual of a scenario. `struck` tells, by salt, whom each fault has hit; None: nobody knows."""
     options = ", ".join(f"{name} {value}" for name, value in unusual_options(scenario))
-    indent = " " * (COLUMN + 2)
-    lines = _wrapped(options, f"  {'options':<{COLUMN}}", indent)
+    lines = row("options", options)
     if not scenario.faults:
-        return [*lines, f"  {'faults':<{COLUMN}}none"]
+        return lines + row("faults", "none")
     faults = sorted(scenario.faults, key=lambda fault: fault.start_s)
-    return lines + _listed("faults", [fault_line(fault, struck) for fault in faults])
-
-
-def _listed(name: str, entries: Sequence[str]) -> list[str]:
-    """Entries in lines of their own, the first beside the name of the list."""
-    indent = " " * (COLUMN + 2)
-    lines: list[str] = []
-    for number, entry in enumerate(entries[:FAULTS_SHOWN]):
-        lines += _wrapped(entry, f"  {'' if number else name:<{COLUMN}}", indent)
-    if len(entries) > FAULTS_SHOWN:
-        lines.append(f"{indent}… and {len(entries) - FAULTS_SHOWN} more")
-    return lines
+    return lines + listed("faults", [fault_line(fault, struck) for fault in faults], FAULTS_SHOWN)
 
 
 def _notes(failure: Failure) -> list[str]:
-    lines = [line for note in failure.notes for line in _wrapped(note, "Note: ", "      ")]
+    lines = [line for note in failure.notes for line in wrapped(note, "Note: ", "      ")]
     return ["", *lines] if lines else []
-
-
-def _table(rows: Mapping[str, str]) -> list[str]:
-    return [line for name, value in rows.items() for line in _wrapped(value, f"  {name:<{COLUMN}}", " " * (COLUMN + 2))]
-
-
-def _wrapped(text: str, first: str, others: str | None = None) -> list[str]:
-    """`text` in lines of at most `WIDTH`; words are not broken, so that paths and commands can be copied."""
-    return textwrap.wrap(
-        " ".join(text.split()),
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first if others is None else others,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [first.rstrip()]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from pathlib import Path
 
 from sim.checkers import BY_NAME
@@ -14,17 +13,16 @@ from sim.checkers.checker import Violation
 from sim.failure.changes import fault_line, unusual_options
 from sim.failure.github import github_error, on_github
 from sim.failure.lines import LINES, around
-from sim.failure.render import meaning, violation_line
+from sim.failure.page import listed, row, table, wrapped
+from sim.failure.render import FAULTS_SHOWN, meaning, violation_line
 from sim.failure.source import PACKAGE, commit_line
 from sim.testing.drive import Ended
 from sim.testing.errors import PropertyViolated
 from sim.testing.frames import frames_of
 from sim.testing.options import Options
 
-WIDTH = 100
 VIOLATIONS_SHOWN = 10
 DRAWS_SHOWN = 20
-COLUMN = 12
 
 
 def tell(ended: Ended, again: Ended | None, options: Options) -> str:
@@ -55,12 +53,12 @@ def _what(ended: Ended) -> list[str]:
         return [f"Seed {ended.seed} failed at {ended.ended_s:.6f} virtual seconds, by the test itself (see above)."]
     lines: list[str] = []
     for violation in violations[:VIOLATIONS_SHOWN]:
-        lines += _wrapped(f"{violation.property} violated {violation_line(violation)}", "")
+        lines += wrapped(f"{violation.property} violated {violation_line(violation)}", "")
     if len(violations) > VIOLATIONS_SHOWN:
         lines.append(f"… and {len(violations) - VIOLATIONS_SHOWN} more")
     sentence = meaning(violations[0].property)
     if sentence and violations[0].property in BY_NAME:
-        lines += _wrapped(f"{violations[0].property} means: {sentence}", "  ")
+        lines += wrapped(f"{violations[0].property} means: {sentence}", "  ")
     return lines
 
 
@@ -74,11 +72,10 @@ def _again(ended: Ended, again: Ended | None, options: Options) -> list[str]:
         "commit": commit_of(ended),
         "trace hash": ended.report.trace_hash + (", and the same when run again" if same else ""),
     }
-    for name, value in rows.items():
-        lines += _wrapped(value, f"  {name:<{COLUMN}}", " " * (COLUMN + 2))
+    lines += table(rows)
     if not same:
         other = "did not fail in a way that can be compared" if again is None else f"gave {again.report.trace_hash}"
-        lines += _wrapped(
+        lines += wrapped(
             f"THE TEST IS NOT DETERMINED BY ITS SEED: run again, it {other}. Find this first. Something outlives a run "
             "(a module's, a class's or a fixture's state: make it inside of the test), or follows the order of a set.",
             "  !! ",
@@ -127,16 +124,13 @@ def _as_run(ended: Ended) -> list[str]:
     scenario = ended.report.expanded
     told = [(name, value) for name, value in unusual_options(scenario) if name not in ("seconds", "name")]
     options = ", ".join(f"{name} {value}" for name, value in told)
-    indent = " " * (COLUMN + 2)
-    lines = ["", "As it was run, with all that was drawn from the seed"]
-    lines += _wrapped(options, f"  {'options':<{COLUMN}}", indent)
-    for number, drawn in enumerate(ended.drawn[:DRAWS_SHOWN]):
-        lines += _wrapped(drawn, f"  {'' if number else 'sim.some':<{COLUMN}}", indent)
-    if len(ended.drawn) > DRAWS_SHOWN:
-        lines.append(f"{indent}… and {len(ended.drawn) - DRAWS_SHOWN} more")
-    for number, fault in enumerate(scenario.faults):
-        lines += _wrapped(fault_line(fault), f"  {'' if number else 'faults':<{COLUMN}}", indent)
-    return lines
+    return [
+        "",
+        "As it was run, with all that was drawn from the seed",
+        *row("options", options),
+        *listed("sim.some", ended.drawn, DRAWS_SHOWN),
+        *listed("faults", [fault_line(fault) for fault in scenario.faults], FAULTS_SHOWN),
+    ]
 
 
 def _github(ended: Ended, options: Options) -> list[str]:
@@ -144,14 +138,3 @@ def _github(ended: Ended, options: Options) -> list[str]:
         return []
     text = "\n".join([str(ended.error), f"Again: {repro(ended.seed, options)}" if options.test else ""]).strip()
     return ["", github_error(headline(ended), f"{text}\nCommit: {commit_of(ended)}", options.file)]
-
-
-def _wrapped(text: str, first: str, others: str | None = None) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()),
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first if others is None else others,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [first.rstrip()]

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 import sim
-from protocols.core import Instant
-from protocols.membership.member import Member, Update
-from protocols.membership.swim import Swim
 from sim.checkers import Violation
 from sim.cli import Exit, main
 from sim.failure.trial import Trial, trial_of
@@ -38,16 +35,6 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flap.toml").write_text(TEXT)
     return "flap.toml"
-
-
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A protocol in which nobody refutes: after a cut, nobody is believed to be alive again."""
-
-    def refute(self: Swim, now: Instant, row: Member, update: Update) -> None:
-        return None
-
-    monkeypatch.setattr(Swim, "_refute", refute)
 
 
 @pytest.mark.usefixtures("broken")
