@@ -40,6 +40,8 @@ def load(path: str | Path) -> Scenario:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ScenarioError(f"Cannot read {str(path)!r}: {why}.") from None
+    if not content:
+        raise ScenarioError(f"{path} is empty. Was it cut off? To leave all as it usually is, write nodes = 5.")
     if len(content) > FILE_BYTES_MAX:
         raise ScenarioError(f"{path} is larger than {FILE_BYTES_MAX} bytes: that is no scenario.")
     try:

@@ -275,6 +275,11 @@ def test_what_is_in_a_file_must_be_text(tmp_path: Path) -> None:
     path.write_bytes(b"nodes = 5\nname = '\xff'\n")
     with pytest.raises(ScenarioError, match=r"x\.toml:2: this is not UTF-8"):
         load(path)
+    path.write_bytes(b"")
+    with pytest.raises(ScenarioError, match=r"x\.toml is empty. Was it cut off\?"):
+        load(path)
+    path.write_text(dumps(Scenario()))
+    assert load(path) == Scenario()
     path.write_bytes(b"#" * (FILE_BYTES_MAX + 1))
     with pytest.raises(ScenarioError, match="larger than"):
         load(path)
