@@ -76,7 +76,7 @@ class _Worker:
         self.jobs: deque[Job] = deque()
         self.up = False
         self.process = _context.Process(target=serve, args=(theirs, work, scenario), daemon=True)
-        with _no_interrupt():
+        with no_interrupt():
             self.process.start()
         theirs.close()
 
@@ -223,7 +223,7 @@ class _Pool:
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
+def no_interrupt() -> Iterator[None]:
     """A child that starts in here never sees Ctrl-C, not even while it is still importing."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

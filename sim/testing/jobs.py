@@ -2,7 +2,7 @@
 
 Processes are forked, because a test's function and fixtures live in this one and cannot travel. Child k takes every
 jobs-th seed from the k-th on; none takes a seed behind the first that is known to have failed. What a seed gives does
-not depend on the process that runs it.
+not depend on the process that runs it. Ctrl-C is the parent's business, and no child outlives its parent for long.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, TypeVar
 
 from sim.errors import ScenarioError
+from sim.sweep.local import no_interrupt
 from sim.world import quiet_collector
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ def in_processes(one: Callable[[int], R], failed: Callable[[R], bool], seeds: Se
         for child in range(min(jobs, len(seeds))):
             ours, theirs = context.Pipe(duplex=False)
 
-            def work(child: int = child, theirs: Connection = theirs) -> None:
-                with quiet_collector():
+            def work(child: int = child, ours: Connection = ours, theirs: Connection = theirs) -> None:
+                for pipe in (*children, ours):
+                    pipe.close()  # what only the parent reads breaks when the parent is gone, and so does this child
+                with quiet_collector(), suppress(BrokenPipeError):
                     for position in range(child, len(seeds), jobs):
                         if position > limit.value:
                             break
@@ -50,12 +54,12 @@ def in_processes(one: Callable[[int], R], failed: Callable[[R], bool], seeds: Se
                 os._exit(0)  # the parent's exit handlers and fixtures are not this child's to run
 
             process: BaseProcess = context.Process(target=work, daemon=True)
-            with warnings.catch_warnings():
+            with no_interrupt(), warnings.catch_warnings():
                 # Python warns of forking where other threads run; a child runs seeds, and touches nothing of theirs.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
+                children[ours] = process
             theirs.close()
-            children[ours] = process
         for position in range(len(seeds)):
             while position not in found:
                 _receive(children, found, failed, limit)
@@ -75,7 +79,7 @@ def in_processes(one: Callable[[int], R], failed: Callable[[R], bool], seeds: Se
 def _send(pipe: Connection, position: int, one: Callable[[int], R], seed: int) -> None:
     try:
         result: R | BaseException = one(seed)
-    except BaseException as error:  # an interrupt or a skip: the parent raises it
+    except BaseException as error:  # a skip: the parent raises it
         result = error
     try:
         data = pickle.dumps((position, result))
