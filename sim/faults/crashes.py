@@ -23,7 +23,10 @@ class Crash(NodeFault, frozen=True, tag="crash", forbid_unknown_fields=True):
     """Some running nodes crash, and are kept down until `end_s` (None: for good)."""
 
     moment: Moment = "any"
-    """"saving": while a commit is under way; "saved": just after one is durable and what waited for it was said."""
+    """"saving": while a commit is under way; "saved": just after one is durable and what waited for it was said.
+
+    Where that moment does not come, the crash comes without it: after `PATIENCE`, and at the end at the latest.
+    """
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=2.0, lasts_s_min=1.0, lasts_s_max=8.0, count_max=2)
 
@@ -54,7 +57,7 @@ class Crash(NodeFault, frozen=True, tag="crash", forbid_unknown_fields=True):
 
         def restart(now: Instant) -> None:
             for strike in strikes:
-                strike.end(for_good=self.end_s is None)
+                strike.end(now, for_good=self.end_s is None)
 
         return restart if victims else None
 
@@ -89,9 +92,9 @@ class _Strike:
         if self._commit_begins in self._victim.disk.on_commit:
             self._victim.disk.on_commit.remove(self._commit_begins)
 
-    def end(self, *, for_good: bool) -> None:
-        self._stop_listening()
-        if self._done and not for_good:
+    def end(self, now: Instant, *, for_good: bool) -> None:
+        self.now(now)
+        if not for_good:
             self._stage.world.let_up(self._victim)
 
 

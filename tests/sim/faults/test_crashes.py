@@ -58,12 +58,24 @@ def test_a_node_that_saves_nothing_crashes_anyway_after_a_while() -> None:
     assert struck.running == ["n0", "n2"]
 
 
-def test_a_crash_whose_moment_never_comes_leaves_nothing_behind() -> None:
+def test_a_crash_whose_moment_never_comes_happens_at_its_end() -> None:
     struck = Struck(Crash(1, 2, moment="saving", nodes=("n1",)))
-    struck.run(3)
+    struck.run(1.9)
+    assert struck.ups == []
+    struck.run(0.2)
+    assert struck.ups == ["-n1", "+n1"]
     struck.small.ask(1, Write(1))
     struck.run(5)
-    assert struck.ups == []
+    assert struck.ups == ["-n1", "+n1"]
+    assert struck.timeline.fired == {"crash": 1}
+
+
+def test_a_crash_for_good_that_still_waits_when_all_faults_end_happens_then() -> None:
+    struck = Struck(Crash(1, None, moment="saved", nodes=("n1",)))
+    struck.run(1.5)
+    struck.timeline.end_all(struck.world.kernel.now)
+    struck.run(5)
+    assert struck.ups == ["-n1"]
 
 
 def test_two_crashes_of_one_node_overlap_and_the_later_end_brings_it_back() -> None:
