@@ -8,6 +8,8 @@ It promises no more than `meshnode/driver.py` and `meshnode/storage.py` do toget
   of it is durable, then or later. One failed sync fails one commit likewise.
 - A crash drops the queue, which was in memory. A commit that was under way is on the disk in part: sectors torn,
   missing, or written out of order (`sim/wal.py`). Recovery keeps all of it or nothing, and nobody is told which.
+- A slow disk takes longer for a commit, or hangs; of several that make it slow the slowest counts. Once it is well, the
+  commit under way takes no longer than one that begins then.
 - While its node is stopped (SIGSTOP) a commit that ends is not noticed, and none begins.
 - A row that has rotted is found by its checksum when the node starts, which it then refuses (`Damaged`).
 
@@ -33,6 +35,8 @@ BATCH_RECORDS_MAX = 4096
 """Records in one commit, as in the daemon's driver."""
 FULL = "no space left on device"
 CANNOT_SYNC = "I/O error: the log could not be synced"
+COMMIT_MS_MAX = 60_000.0
+"""The longest that a scenario may let a commit of a disk that is well take."""
 
 
 class DiskProfile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,12 +47,38 @@ class DiskProfile(Struct, frozen=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Raise `ScenarioError` for the first thing that is wrong."""
-        if not 0 <= self.commit_ms_min <= self.commit_ms_max:
-            raise ScenarioError("A commit must take at least 0 ms, and its minimum no more than its maximum.")
+        if not 0 <= self.commit_ms_min <= self.commit_ms_max <= COMMIT_MS_MAX:
+            raise ScenarioError(
+                f"A commit of {self.commit_ms_min:g} to {self.commit_ms_max:g} ms: it must take at least 0, at most "
+                f"{COMMIT_MS_MAX:g} ms, and its minimum no more than its maximum."
+            )
 
 
 class Damaged(Exception):
     """A row whose checksum does not fit: the node cannot start from this disk. Nothing was changed."""
+
+
+class Slowness:
+    """Something that slows a disk down: commits take `times` as long, and none ends before `stalled_until`."""
+
+    __slots__ = ("stalled_until", "times")
+
+    def __init__(self, times: int = 1) -> None:
+        self.times = times
+        self.stalled_until: Instant = 0
+
+    def stall(self, until: Instant) -> None:
+        """Hang until then, or longer where it does already."""
+        self.stalled_until = max(self.stalled_until, until)
+
+
+class SyncFailure:
+    """Something that lets the next `left` commits fail."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, times: int) -> None:
+        self.left = times
 
 
 class DiskOwner(Protocol):
@@ -67,6 +97,7 @@ class Disk:
         "_damage",
         "_failing",
         "_kernel",
+        "_latency",
         "_latency_min",
         "_latency_span",
         "_on_committed",
@@ -75,9 +106,9 @@ class Disk:
         "_queue",
         "_random",
         "_rotten",
-        "_stalled_until",
+        "_slowed_by",
         "_stopped",
-        "_syncs_to_fail",
+        "_sync_failures",
         "_unnoticed",
         "commits",
         "damages",
@@ -88,7 +119,6 @@ class Disk:
         "on_durable",
         "records",
         "saves",
-        "slowdown",
         "writer",
         "writers",
     )
@@ -102,14 +132,16 @@ class Disk:
         self._latency_span = int((profile.commit_ms_max - profile.commit_ms_min) * NANOS_PER_MS)
         self._queue: list[Save] = []
         self._committing: list[Save] | None = None
+        self._latency: Instant = 0
+        """How long the commit under way would take if nothing slowed the disk down."""
         self._unnoticed: list[Save] | None = None
         """A commit that ended while the node was stopped."""
         self._overwritten: list[Save] = []
         """The commit before: its bytes stand in the log where the next one is written."""
         self._on_committed = self._committed
         self._stopped = False
-        self._stalled_until: Instant = 0
-        self._syncs_to_fail = 0
+        self._slowed_by: list[Slowness] = []
+        self._sync_failures: list[SyncFailure] = []
         self._rotten: dict[str, bytes] = {}
         """Rows that a restart will find damaged, as they stand on the disk."""
         self.records: dict[str, Stored] = {}
@@ -119,7 +151,6 @@ class Disk:
         """By key, the version that wrote the record; None while there has been only one."""
         self.failure = ""
         self._failing = 0
-        self.slowdown = 1
         self.on_durable: Callable[[Instant, tuple[Record, ...]], None] = _nothing
         """Told of the records of every save that has become durable, before anyone else is."""
         self.on_commit: list[Callable[[Instant, Instant], None]] = []
@@ -144,13 +175,23 @@ class Disk:
         if not self._failing:
             self.failure = ""
 
-    def fail_syncs(self, times: int) -> None:
-        """Let the next `times` commits to end fail, one that is under way already included."""
-        self._syncs_to_fail = times
+    def fail_syncs(self, failure: SyncFailure) -> None:
+        """Put `failure` in force. It is for the next commits to end, one that is under way already included."""
+        self._sync_failures.append(failure)
 
-    def stall(self, until: Instant) -> None:
-        """Let no commit end before `until`."""
-        self._stalled_until = max(self._stalled_until, until)
+    def mend_syncs(self, failure: SyncFailure) -> None:
+        """End `failure`, whether or not it has let all its commits fail."""
+        self._sync_failures.remove(failure)
+
+    def slow_down(self, slowness: Slowness) -> None:
+        """Put `slowness` in force. A commit that is under way keeps its pace, but it hangs where the disk does."""
+        self._slowed_by.append(slowness)
+
+    def speed_up(self, now: Instant, slowness: Slowness) -> None:
+        """End `slowness`. The commit under way takes no longer from now on than one that begins now."""
+        self._slowed_by.remove(slowness)
+        if self._committing:
+            self._kernel.push(self._end_of_commit(now), self._on_committed, self._committing)
 
     def stop(self) -> None:
         """The node's process is stopped: nobody is there to notice that a commit has ended, or to begin one."""
@@ -249,12 +290,20 @@ class Disk:
     def _start(self, now: Instant) -> None:
         batch = self._next_batch()
         self._committing = batch
-        latency = self._latency_min + int(self._random.random() * self._latency_span)
-        end = max(now + latency * self.slowdown, self._stalled_until)
+        self._latency = self._latency_min + int(self._random.random() * self._latency_span)
+        end = self._end_of_commit(now)
         self._kernel.push(end, self._on_committed, batch)
         if self.on_commit:
             for listener in tuple(self.on_commit):
                 listener(now, end)
+
+    def _end_of_commit(self, begun: Instant) -> Instant:
+        """When the commit under way ends if it begins at `begun` and all that slows the disk down goes on."""
+        times = max((slowness.times for slowness in self._slowed_by), default=1)
+        return max(begun + self._latency * times, self._stalled_until())
+
+    def _stalled_until(self) -> Instant:
+        return max((slowness.stalled_until for slowness in self._slowed_by), default=0)
 
     def _next_batch(self) -> list[Save]:
         queue = self._queue
@@ -271,8 +320,9 @@ class Disk:
     def _committed(self, now: Instant, batch: list[Save], _: None) -> None:
         if batch is not self._committing:
             return
-        if now < self._stalled_until:
-            self._kernel.push(self._stalled_until, self._on_committed, batch)
+        stalled_until = self._stalled_until()
+        if now < stalled_until:
+            self._kernel.push(stalled_until, self._on_committed, batch)
             return
         if self._stopped:
             self._unnoticed = batch
@@ -281,7 +331,7 @@ class Disk:
         # empty list is this turn's token; a crash in the middle of it replaces it.
         turn: list[Save] = []
         self._committing = turn
-        if self.failure or self._syncs_to_fail:
+        if self.failure or any(failure.left for failure in self._sync_failures):
             self._fail(now, batch, turn)
         else:
             self.commits += 1
@@ -298,7 +348,9 @@ class Disk:
 
     def _fail(self, now: Instant, batch: list[Save], turn: list[Save]) -> None:
         why = self.failure or CANNOT_SYNC
-        self._syncs_to_fail = max(0, self._syncs_to_fail - (not self.failure))
+        if not self.failure:
+            for failure in self._sync_failures:
+                failure.left = max(0, failure.left - 1)
         behind, self._queue = self._queue, []
         for save in batch + behind:
             self.failures += 1

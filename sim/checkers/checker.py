@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
-from protocols.core import Command, Event, Fact, Instant, Message, Outcome, Record, Save
+from protocols.core import NANOS_PER_MS, Command, Event, Fact, Instant, Message, Outcome, Record, Save
 from protocols.tasks.task import RunBody
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Checker:
         if self._core_since < 0:
             self._core_since = world.kernel.now
         return self._core_since
+
+    def disk_time(self, saves: int) -> Instant:
+        """How long disks that are well may take for `saves` saves in turn, each behind a commit that has begun."""
+        return 2 * saves * int(self.world.disk_profile.commit_ms_max * NANOS_PER_MS)
 
     def deadline(self) -> Instant:
         """Until when `waits_for` may still name something; 0 when this checker waits for nothing."""

@@ -30,7 +30,7 @@ from protocols.core import NANOS_PER_S, Command, Delete, Fact, Instant, Outcome,
 from protocols.tasks.book import PROGRESS_PREFIX, TASK_PREFIX, coordinator_prefix
 from protocols.tasks.task import Accepted, RunBody, Submit, TaskFinished, TaskProgress, TaskSpec, TaskState, TaskView
 from sim.checkers.agreement import agreement_bound
-from sim.checkers.disks_at_work import WatchesDisks
+from sim.checkers.checker import Checker
 from sim.process import Process
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 STALL = 120 * NANOS_PER_S
 """The longest that a mesh at peace may go on owing results without recording one: a body that runs into its timeout
 (30 s in the workload), three times over for the deaths of its workers, with leases and retries between."""
-
+SAVES = 6
+"""Saves between two results, one after the other: each of those three attempts, and how it ended."""
 
 ENDED_REMEMBERED = 4096
 """Tasks with a result that are remembered one by one (see above)."""
@@ -66,7 +67,7 @@ class Tracked:
         return self.progress is not None and self.progress.state >= TaskState.SUCCEEDED
 
 
-class OneResult(WatchesDisks):
+class OneResult(Checker):
     """Every accepted task is durable and ends in one result that never changes."""
 
     name = "one_result"
@@ -227,10 +228,8 @@ class OneResult(WatchesDisks):
 
     def deadline(self) -> Instant:
         world = self.world
-        owing = [tracked.coordinator for task_id in self._open if self._is_owed(tracked := self.tasks[task_id])]
-        since = max(map(self.owed_since, owing), default=self.asked_since())
-        settled = since + agreement_bound(world.processes[0].config.swim, len(world.processes))
-        return max(settled, self._last_progress) + STALL
+        settled = self.asked_since() + agreement_bound(world.processes[0].config.swim, len(world.processes))
+        return max(settled, self._last_progress) + STALL + self.disk_time(SAVES)
 
     def waits_for(self, now: Instant) -> str:
         waiting = [task_id for task_id in self._open if self._is_owed(self.tasks[task_id])]

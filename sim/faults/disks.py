@@ -10,11 +10,10 @@ import random
 from typing import ClassVar, Self
 
 from protocols.core import NANOS_PER_S, Instant
-from sim.disk import FULL
+from sim.disk import FULL, Slowness, SyncFailure
 from sim.errors import ScenarioError
 from sim.faults.crashes import running_or_named
 from sim.faults.fault import Chance, NodeFault, Stage, Undo, nanos
-from sim.process import Process
 
 SLOWDOWN_MAX = 1_000_000
 STALL_S_MAX = 600.0
@@ -44,7 +43,10 @@ class DiskFull(NodeFault, frozen=True, tag="diskfull", forbid_unknown_fields=Tru
 
 
 class SlowDisk(NodeFault, frozen=True, tag="slowdisk", forbid_unknown_fields=True):
-    """The disks of some running nodes take `times` as long to commit; with `stall_s`, they also hang now and then."""
+    """The disks of some running nodes take `times` as long to commit; with `stall_s`, they also hang now and then.
+
+    Several of them at one disk do not add up: the slowest counts.
+    """
 
     times: int = 50
     stall_s: float = 0.0
@@ -68,24 +70,22 @@ class SlowDisk(NodeFault, frozen=True, tag="slowdisk", forbid_unknown_fields=Tru
         super().check(names, seconds)
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:
-        victims = stage.victims(self, stage.world.running())
-        last = None if self.end_s is None else nanos(self.end_s)
+        slowed = [(victim.disk, Slowness(self.times)) for victim in stage.victims(self, stage.world.running())]
 
-        def stall(now: Instant, victim: Process) -> None:
-            until = now + int(stage.random.random() * nanos(self.stall_s))
-            victim.disk.stall(until if last is None else min(until, last))
-            stage.after(int(stage.random.random() * 2 * NANOS_PER_S), lambda now: stall(now, victim))
+        def stall(now: Instant, slowness: Slowness) -> None:
+            slowness.stall(now + int(stage.random.random() * nanos(self.stall_s)))
+            stage.after(int(stage.random.random() * 2 * NANOS_PER_S), lambda now: stall(now, slowness))
 
-        for victim in victims:
-            victim.disk.slowdown *= self.times
+        for disk, slowness in slowed:
+            disk.slow_down(slowness)
             if self.stall_s:
-                stall(now, victim)
+                stall(now, slowness)
 
         def speed_up(now: Instant) -> None:
-            for victim in victims:
-                victim.disk.slowdown //= self.times
+            for disk, slowness in slowed:
+                disk.speed_up(now, slowness)
 
-        return speed_up if victims else None
+        return speed_up if slowed else None
 
 
 class SyncFails(NodeFault, frozen=True, tag="syncfail", forbid_unknown_fields=True):
@@ -108,15 +108,15 @@ class SyncFails(NodeFault, frozen=True, tag="syncfail", forbid_unknown_fields=Tr
         super().check(names, seconds)
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:
-        victims = stage.victims(self, stage.world.running())
-        for victim in victims:
-            victim.disk.fail_syncs(self.times)
+        failing = [(victim.disk, SyncFailure(self.times)) for victim in stage.victims(self, stage.world.running())]
+        for disk, failure in failing:
+            disk.fail_syncs(failure)
 
         def mend(now: Instant) -> None:
-            for victim in victims:
-                victim.disk.fail_syncs(0)
+            for disk, failure in failing:
+                disk.mend_syncs(failure)
 
-        return mend if victims else None
+        return mend if failing else None
 
 
 class Corrupt(NodeFault, frozen=True, tag="corrupt", forbid_unknown_fields=True):

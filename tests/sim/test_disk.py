@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.core import Delete, Instant, Put, Record, Save
-from sim.disk import BATCH_RECORDS_MAX, CANNOT_SYNC, Damaged, Disk, DiskProfile
+from sim.disk import BATCH_RECORDS_MAX, CANNOT_SYNC, Damaged, Disk, DiskProfile, Slowness, SyncFailure
+from sim.errors import ScenarioError
 from sim.kernel import Kernel
 from sim.wal import Damage
 from tests.sim.pingpong import Number
@@ -200,9 +201,15 @@ def test_a_full_disk_has_taken_nothing_of_a_commit_that_a_crash_interrupts() -> 
     assert not any(disk.damages.values())
 
 
+@pytest.mark.parametrize("longest", [0.4, 60_001.0, float("inf"), float("nan")])
+def test_a_disk_that_cannot_be_says_why(longest: float) -> None:
+    with pytest.raises(ScenarioError, match=r"A commit of 0\.5 to .* ms: it must take at least 0, at most 60000 ms"):
+        DiskProfile(commit_ms_max=longest).check()
+
+
 def test_a_sync_fails_once_and_then_the_disk_is_well() -> None:
     kernel, owner, disk = make()
-    disk.fail_syncs(1)
+    disk.fail_syncs(SyncFailure(1))
     disk.save(0, put(1, "lost"))
     disk.save(0, put(2, "behind it"))
     kernel.run(10_000_000)
@@ -215,13 +222,38 @@ def test_a_sync_fails_once_and_then_the_disk_is_well() -> None:
 def test_a_stall_holds_up_the_commit_under_way_and_the_next() -> None:
     kernel, owner, disk = make()
     disk.save(0, put(1))
-    disk.stall(50_000_000)
+    slowness = Slowness()
+    disk.slow_down(slowness)
+    slowness.stall(50_000_000)
+    slowness.stall(20_000_000)
     disk.save(0, put(2))
     kernel.run(49_999_999)
     assert owner.saved_seqs == []
     kernel.run(60_000_000)
     assert owner.saved_seqs == [1, 2]
     assert owner.times[0] == 50_000_000
+
+
+def test_a_disk_that_gets_well_ends_its_commit_as_soon_as_one_that_begins_then_and_no_later_than_it_was_to() -> None:
+    kernel, owner, disk = make()
+    slowness = Slowness(1000)
+    disk.slow_down(slowness)
+    disk.save(0, put(1))
+    disk.save(0, put(2))
+    kernel.run(100_000_000)
+    assert owner.saved_seqs == []
+    disk.speed_up(100_000_000, slowness)
+    kernel.run(100_999_999)
+    assert owner.saved_seqs == []
+    kernel.run(104_000_000)
+    assert owner.saved_seqs == [1, 2]
+    other = Slowness(2)
+    disk.slow_down(other)
+    disk.save(104_000_000, put(3))
+    disk.speed_up(104_000_000, other)
+    kernel.run(106_000_000)
+    assert owner.saved_seqs == [1, 2, 3]
+    assert disk.commits == 3
 
 
 def test_while_its_node_is_stopped_a_commit_ends_unnoticed_and_none_begins() -> None:
@@ -268,7 +300,7 @@ Op: TypeAlias = tuple[str, int]
 OPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["save", "save", "save", "pass", "crash", "full", "mend", "sync", "stall", "stop", "go on", "slow"]
+            ["save", "save", "save", "pass", "crash", "full", "mend", "sync", "stall", "stop", "go on", "slow", "well"]
         ),
         st.integers(0, 3_000_000),
     ),
@@ -333,6 +365,7 @@ def test_whatever_happens_what_was_acknowledged_stays_and_a_commit_is_whole_or_n
     disk = Disk(kernel, judge, DiskProfile(commit_ms_min=0.1, commit_ms_max=2.0))
     disk.on_commit.append(judge.commit_begins)
     stopped = full = 0
+    slowed: list[Slowness] = []
     for seq, (op, draw) in enumerate(ops, start=1):
         kernel.run(kernel.now + draw // 3)
         now = kernel.now
@@ -351,18 +384,21 @@ def test_whatever_happens_what_was_acknowledged_stays_and_a_commit_is_whole_or_n
             disk.mend()
             full -= 1
         elif op == "sync":
-            disk.fail_syncs(1 + draw % 2)
-        elif op == "stall":
-            disk.stall(now + draw)
+            disk.fail_syncs(SyncFailure(1 + draw % 2))
+        elif op in ("stall", "slow"):
+            slowed.append(Slowness(1 + draw % 4))
+            disk.slow_down(slowed[-1])
+            if op == "stall":
+                slowed[-1].stall(now + draw)
+        elif op == "well" and slowed:
+            disk.speed_up(now, slowed.pop(draw % len(slowed)))
         elif op == "stop" and not stopped:
             disk.stop()
             stopped = 1
         elif op == "go on" and stopped:
             stopped = 0
             disk.go_on(now)
-        elif op == "slow":
-            disk.slowdown = 1 + draw % 4
-    kernel.run(kernel.now + 10_000_000)
+    kernel.run(kernel.now + 30_000_000)
     if not stopped:
         assert judge.pending == []
     assert judge.durable == loaded(disk)

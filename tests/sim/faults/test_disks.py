@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from protocols.core import NANOS_PER_S
 from protocols.tasks.book import TASK_PREFIX
 from sim.disk import CANNOT_SYNC, FULL
 from sim.errors import ScenarioError
@@ -33,10 +34,41 @@ def test_a_slow_disk_takes_times_as_long_and_recovers() -> None:
     assert struck.small.outcomes.done == 0
     struck.run(4.5)
     assert struck.small.outcomes.done == 1
-    assert struck.process(0).disk.slowdown == 1
     struck.small.ask(0, Write(2))
     struck.run(0.01)
     assert struck.small.outcomes.done == 2
+
+
+def test_of_several_slow_disks_on_one_node_the_slowest_counts() -> None:
+    slow = [SlowDisk(1, 30, nodes=("n0",), times=times) for times in (100, 2000, 500)]
+    struck = Struck(*slow)
+    struck.run(1.5)
+    struck.small.ask(0, Write(1))
+    struck.run(0.9)
+    assert struck.small.outcomes.done == 0
+    struck.run(5.2)
+    assert struck.small.outcomes.done == 1
+
+
+def test_a_commit_that_a_slow_disk_has_begun_ends_soon_after_the_disk_is_well() -> None:
+    struck = Struck(SlowDisk(1, 5, nodes=("n0",), times=1_000_000), SlowDisk(2, 7, nodes=("n0",), times=100))
+    struck.run(1.5)
+    struck.small.ask(0, Write(1))
+    struck.run(3.5)
+    assert struck.small.outcomes.done == 0
+    struck.run(0.35)  # at the pace of the other one
+    assert struck.small.outcomes.done == 1
+
+
+def test_a_stall_is_over_when_its_fault_is_though_it_had_no_end_beforehand() -> None:
+    struck = Struck(SlowDisk(1, None, nodes=("n0",), times=1, stall_s=600.0))
+    struck.run(2)
+    struck.small.ask(0, Write(1))
+    struck.run(3)
+    assert struck.small.outcomes.done == 0
+    struck.timeline.end_all(struck.world.kernel.now)
+    struck.run(0.01)
+    assert struck.small.outcomes.done == 1
 
 
 def test_a_stalling_disk_hangs_for_a_while_and_not_past_its_end() -> None:
@@ -61,6 +93,23 @@ def test_a_sync_that_fails_is_told_once_and_is_over_at_the_end() -> None:
     struck.small.ask(0, Write(2))
     struck.run(1)
     assert struck.small.outcomes.done == 2
+
+
+def test_what_slow_disks_had_begun_holds_up_nobody_once_they_are_well() -> None:
+    faults = (SlowDisk(5, 30, 4, times=1_000_000), SlowDisk(6, 30, 4, times=100, stall_s=600.0))
+    one = settled(Scenario(nodes=4, seconds=30, tasks_per_s=2, faults=faults))
+    assert held(one)
+    assert one.world.kernel.now < 120 * NANOS_PER_S
+
+
+def test_two_that_fail_syncs_of_one_disk_do_not_end_each_other() -> None:
+    struck = Struck(SyncFails(1, 9, nodes=("n0",), times=3), SyncFails(2, 3, nodes=("n0",), times=1))
+    struck.run(4)
+    for _ in range(4):
+        struck.small.ask(0, Write(1))
+        struck.run(0.1)
+    assert struck.small.core(0).failures == [CANNOT_SYNC] * 3
+    assert struck.small.outcomes.done == 1
 
 
 def test_a_rotten_record_keeps_its_node_down_until_the_good_copy_is_back() -> None:
