@@ -133,7 +133,7 @@ class World:
         self.bring_back(process)
 
     def bring_back(self, process: Process) -> None:
-        """Try to start a node that is down, unless a fault keeps it down."""
+        """Try to start a node, unless it runs or a fault keeps it down."""
         if not self.held[process.index] and not process.up:
             self.boot(process)
 
@@ -150,7 +150,10 @@ class World:
 
         def go_on() -> None:
             self.paused[life] -= 1
-            if not self.paused[life] and process.stopped and process.boots == life[1]:
+            if self.paused[life]:
+                return
+            del self.paused[life]
+            if process.stopped and process.boots == life[1]:
                 self.disturb()
                 process.go_on(self.kernel.now)
 
