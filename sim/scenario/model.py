@@ -22,7 +22,7 @@ from sim.faults.mix import PRESETS, Mix, Preset
 from sim.faults.rest import WAYS, Way
 from sim.marks import MARKS
 from sim.network import LinkProfile
-from sim.scenario.zones import LinkBetween, check_places, check_zones, zones_of
+from sim.scenario.zones import LinkBetween, check_places, check_sizes, check_zones, zones_of
 from sim.seeds import SEED_MAX
 
 NODES_MAX = 20_000
@@ -160,7 +160,10 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         self._check_mix()
 
     def _check_mix(self) -> None:
-        """Raise `ScenarioError` for a mix that cannot be used, at the smallest size of the mesh that it may draw."""
+        """Raise `ScenarioError` for a mix that cannot be used at some size of the mesh that it may draw.
+
+        All but who is in which zone can be judged at the smallest.
+        """
         if isinstance(self.mix, str) and self.mix not in PRESETS:
             raise ScenarioError(f"There is no mix {self.mix!r}. {nearest(self.mix, PRESETS)}")
         mix = self.chosen_mix
@@ -176,3 +179,4 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
                 replace(self, nodes=mix.swarm.nodes_min, mix=replace(mix, swarm=None)).validate()
             except ScenarioError as error:
                 raise ScenarioError(f"The swarm: with {mix.swarm.nodes_min} nodes, {error}") from None
+        check_sizes(self.faults, self.zones, range(mix.swarm.nodes_min, mix.swarm.nodes_max + 1))

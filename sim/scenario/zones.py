@@ -108,10 +108,33 @@ def check_places(fault: Fault, names: Sequence[str], zone_nodes: Mapping[str, Se
             choices = (*names, *zone_nodes)
             raise ScenarioError(f"{fault.describe()}: there is no node or zone {name!r}. {nearest(name, choices)}")
         if name in zone_nodes and not zone_nodes[name]:
-            raise ScenarioError(
-                f"{fault.describe()}: the zone {name!r} has none of the {len(names)} nodes. "
-                "Give it a larger share, or use more nodes."
-            )
+            raise _nobody_in(fault, name, len(names))
+
+
+def check_sizes(faults: Sequence[Fault], zones: Mapping[str, int | tuple[str, ...]], sizes: range) -> None:
+    """Raise `ScenarioError` where a fault names a zone that has no node in a mesh of one of `sizes`.
+
+    Rounding may give a zone a node of three and none of four, so that the smallest mesh does not speak for the others.
+    """
+    listed = sum(len(members) for members in zones.values() if isinstance(members, tuple))
+    shares = {zone: share for zone, share in zones.items() if isinstance(share, int)}
+    total = sum(shares.values())
+    named = {name: fault for fault in faults for name in fault.named if name in shares}
+    for name, fault in named.items():
+        before = sum(list(shares.values())[: list(shares).index(name)])
+        for size in sizes:
+            free = size - listed
+            if free * shares[name] >= total:
+                break  # no rounding takes a whole node away, here or in a larger mesh
+            if round_half_up(free * before, total) == round_half_up(free * (before + shares[name]), total):
+                raise ScenarioError(f"The swarm: with {size} nodes, {_nobody_in(fault, name, size)}")
+
+
+def _nobody_in(fault: Fault, zone: str, nodes: int) -> ScenarioError:
+    return ScenarioError(
+        f"{fault.describe()}: the zone {zone!r} has none of the {nodes} nodes. "
+        "Give it a larger share, or use more nodes."
+    )
 
 
 def topology_of(scenario: Scenario) -> Topology | None:

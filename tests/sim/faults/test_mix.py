@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sim.errors import ScenarioError
-from sim.faults import KINDS, Chance, Fault
+from sim.faults import KINDS, Chance, Fault, Isolate
 from sim.faults.mix import Mix, Swarm, enabled, strikes
 from sim.scenario import Scenario, expand, run
 
@@ -120,6 +120,11 @@ def test_impossible_mixes_say_why(mix: Mix, says: str) -> None:
         Scenario(seconds=6000.0, mix=mix).validate()
 
 
+SHARES = {"a": 5, "b": 1, "c": 5}
+"""Of 3 nodes one is in b, and of 4 none."""
+IN_ZONES: dict[str, Any] = {"nodes": 11, "zones": SHARES, "faults": (Isolate(1, 2, nodes=("b",)),)}
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -127,6 +132,13 @@ def test_impossible_mixes_say_why(mix: Mix, says: str) -> None:
         ({"mix": Mix(swarm=Swarm(nodes_min=2, nodes_max=9)), "hold": (), "nodes": 5}, ""),
         ({"mix": Mix({"bridge": Chance()}, swarm=Swarm(nodes_min=2, nodes_max=9))}, "with 2 nodes, The mix: bridge"),
         ({"mix": Mix(swarm=Swarm(nodes_min=2, nodes_max=10**6))}, "1000000 nodes"),
+        ({**IN_ZONES, "mix": Mix(swarm=Swarm(nodes_min=3, nodes_max=4))}, "the zone 'b' has none of the 4 nodes"),
+        ({**IN_ZONES, "mix": Mix(swarm=Swarm(nodes_min=3, nodes_max=3))}, ""),
+        ({**IN_ZONES, "mix": Mix(swarm=Swarm(nodes_min=11, nodes_max=20_000))}, ""),
+        (
+            {**IN_ZONES, "zones": {"z": ("n0", "n1"), **SHARES}, "mix": Mix(swarm=Swarm(nodes_min=5, nodes_max=9))},
+            "with 6 nodes, b isolated at 1-2 s: the zone 'b' has none of the 6 nodes",
+        ),
     ],
 )
 def test_a_swarm_must_be_possible_at_its_smallest_and_its_largest(options: dict[str, Any], says: str) -> None:
