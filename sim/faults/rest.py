@@ -46,19 +46,24 @@ def heal_the_core(world: World, core: tuple[str, ...]) -> None:
 
 
 def break_the_rest(now: Instant, at_s: float, world: World, broken: Mapping[str, Way]) -> dict[str, int]:
-    """Break every node that `broken` names, for good. How often each way happened, as `rest-down` and its like."""
-    fired = {f"rest-{way}": 0 for way in WAYS}
+    """Break every node that `broken` names, for good. How often each way happened, as `rest-down` and its like.
+
+    A node that is down stays so: of no other way could anything be told.
+    """
+    fired: dict[str, int] = {}
     everybody = tuple(process.name for process in world.processes)
     for process in world.processes:
         way = broken.get(process.name)
         if way is None:
             continue
+        if not process.up:
+            way = "down"
         if way == "deaf":
             others = tuple(name for name in everybody if name != process.name)
             fault: Fault = OneWay(at_s, nodes=others, to=(process.name,))
         else:
             fault = _FAULT[way](at_s, process.name)
-        if fault.begin(now, Stage(world, -1 - process.index)) is not None or not process.up:
-            fired[f"rest-{way}"] += 1
+        if fault.begin(now, Stage(world, -1 - process.index)) is not None:
+            fired[f"rest-{way}"] = fired.get(f"rest-{way}", 0) + 1
             world.trouble_begins(f"{process.name} stays {way}")
     return fired

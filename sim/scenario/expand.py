@@ -41,13 +41,19 @@ def expand(scenario: Scenario) -> Scenario:
 
 
 def kinds_enabled(scenario: Scenario) -> tuple[str, ...]:
-    """Every kind of fault that may strike in this seed: those of its list, and those of its mix, drawn or not."""
+    """Every kind of fault that may strike in this seed: those of its list, and those of its mix, drawn or not.
+
+    The ways in which a rest may stay broken are among them, as `rest-down` and its like.
+    """
     kinds = dict.fromkeys(fault.kind() for fault in scenario.faults)
     mix = scenario.chosen_mix
     if mix is not None:
-        swarmed = scenario if mix.swarm is None else _drawn(scenario, mix.swarm)
-        kinds |= dict.fromkeys(enabled(mix, scenario.seed, swarmed.names))
-    return tuple(kinds)
+        scenario = scenario if mix.swarm is None else _drawn(scenario, mix.swarm)
+        kinds |= dict.fromkeys(enabled(mix, scenario.seed, scenario.names))
+    written = scenario.liveness.broken
+    broken = _liveness(scenario).broken
+    ways = WAYS if len(broken) > len(written) else tuple(written.values())
+    return (*kinds, *dict.fromkeys(f"rest-{way}" for way in ways))
 
 
 def _salted(scenario: Scenario) -> Scenario:

@@ -111,7 +111,7 @@ class Run:
             self.workload.start(world.kernel.now)
 
     def _boot_one(self, now: Instant, process: Process, _: None) -> None:
-        self.world.boot(process)
+        self.world.bring_back(process)  # a fault may keep it down, or may have let it up before its time
 
     def faults_phase(self) -> None:
         """Run the scenario's own time. From the last fault on, look once a second whether the mesh agrees again."""
@@ -137,7 +137,8 @@ class Run:
         self.timeline.end_all(now)
         if liveness.rest == "broken" and not self.world.stopped:
             heal_the_core(self.world, liveness.core)
-            self.timeline.fired |= break_the_rest(now, now / NANOS_PER_S, self.world, liveness.broken)
+            for kind, times in break_the_rest(now, now / NANOS_PER_S, self.world, liveness.broken).items():
+                self.timeline.fired[kind] = self.timeline.fired.get(kind, 0) + times
 
     def settle(self) -> None:
         """Go on until every checker has what it waits for, or its bound, or the scenario's own, has passed."""

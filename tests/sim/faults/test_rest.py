@@ -93,6 +93,25 @@ def test_every_way_of_staying_broken_is_what_it_is_called() -> None:
     assert lossy.link_between(lossy.stations[0], lossy.stations[1]).loss == 0.0
 
 
+def test_a_node_that_is_down_for_good_stays_down_whatever_was_drawn_and_is_counted_as_that() -> None:
+    for way in WAYS:
+        liveness = Liveness("broken", 0.0, ("n0", "n1", "n2"), {"n3": "down", "n4": way})
+        one = healed(Scenario(seconds=10, seed=1, faults=(Crash(3, None, nodes=("n4",)),), liveness=liveness))
+        assert not one.world.processes[4].up
+        assert one.timeline.fired["rest-down"] == 2
+        assert sum(one.timeline.fired.values()) == 3
+
+
+def test_only_ways_of_staying_broken_that_may_come_up_are_expected() -> None:
+    some = Liveness("broken", 0.0, ("n0", "n1", "n2"), {"n3": "deaf", "n4": "down"})
+    for liveness in (some, Liveness("broken", 0.0, (), {"n3": "deaf", "n4": "down"})):
+        report = settled(healed(Scenario(seconds=5, liveness=liveness))).report(1.0, 0.0)
+        assert {kind for kind in report.faults if kind.startswith("rest-")} == {"rest-deaf", "rest-down"}
+    one_drawn = Liveness("broken", 0.0, ("n0", "n1", "n2"), {"n4": "down"})
+    report = settled(healed(Scenario(seconds=5, liveness=one_drawn))).report(1.0, 0.0)
+    assert {f"rest-{way}" for way in WAYS} <= report.faults.keys()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_core_goes_on_whatever_the_rest_does(way: Way) -> None:
     liveness = Liveness("broken", 0.0, ("n0", "n2", "n3"), {"n1": way, "n4": way})
