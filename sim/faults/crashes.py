@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from typing import ClassVar, Literal, Self, get_args
 
-from protocols.core import NANOS_PER_S, Instant
+from protocols.core import NANOS_PER_S, Instant, Save
 from sim.errors import ScenarioError, nearest
-from sim.faults.fault import Chance, NodeFault, Stage, Undo, nanos
+from sim.faults.fault import SPAN_S_MIN, Chance, NodeFault, Stage, Undo, check_span, nanos
 from sim.process import Process
 
 Moment = Literal["any", "saving", "saved"]
@@ -53,7 +53,7 @@ class Crash(NodeFault, frozen=True, tag="crash", forbid_unknown_fields=True):
             if self.moment == "any":
                 strike.now(now)
             else:
-                strike.at_a_save(self.moment == "saved")
+                strike.at_a_save(after=self.moment == "saved")
 
         def restart(now: Instant) -> None:
             for strike in strikes:
@@ -69,7 +69,6 @@ class _Strike:
         self._stage = stage
         self._victim = victim
         self._done = False
-        self._after = False
 
     def now(self, now: Instant) -> None:
         if not self._done:
@@ -77,20 +76,27 @@ class _Strike:
             self._stop_listening()
             self._stage.world.hold_down(self._victim)
 
-    def at_a_save(self, after: bool) -> None:
-        self._after = after
-        self._victim.disk.on_commit.append(self._commit_begins)
+    def at_a_save(self, *, after: bool) -> None:
+        if after:
+            self._stage.world.watch.on_saved.append(self._answered)
+        else:
+            self._victim.disk.on_commit.append(self._commit_begins)
         self._stage.after(PATIENCE, self.now)
 
     def _commit_begins(self, now: Instant, end: Instant) -> None:
-        # The commit's own event at `end` was pushed before this one, so a crash at `end` comes right after it.
-        delay = end - now
         self._stop_listening()
-        self._stage.after(delay if self._after or delay < 1 else self._stage.random.randrange(delay), self.now)
+        self._stage.after(int(self._stage.random.random() * (end - now)), self.now)
+
+    def _answered(self, now: Instant, process: Process, save: Save, why: str) -> None:
+        if process is self._victim and save.records and not why:
+            self._stage.after(0, self.now)  # once what waited for it, and for the rest of its commit, has been said
 
     def _stop_listening(self) -> None:
-        if self._commit_begins in self._victim.disk.on_commit:
-            self._victim.disk.on_commit.remove(self._commit_begins)
+        on_commit, on_saved = self._victim.disk.on_commit, self._stage.world.watch.on_saved
+        if self._commit_begins in on_commit:
+            on_commit.remove(self._commit_begins)
+        if self._answered in on_saved:
+            on_saved.remove(self._answered)
 
     def end(self, now: Instant, *, for_good: bool) -> None:
         self.now(now)
@@ -114,8 +120,8 @@ class CrashLoop(NodeFault, frozen=True, tag="crash-loop", forbid_unknown_fields=
         return f"{self.whom} crashing about every {self.up_s + self.down_s:g} s {self.when}"
 
     def check(self, names: tuple[str, ...], seconds: float) -> None:
-        if not (0 < self.up_s < float("inf") and 0 < self.down_s < float("inf")):
-            raise ScenarioError(f"crash-loop: up_s {self.up_s:g} and down_s {self.down_s:g} must be more than 0.")
+        check_span(self, "up_s", self.up_s, SPAN_S_MIN)
+        check_span(self, "down_s", self.down_s, SPAN_S_MIN)
         super().check(names, seconds)
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from msgspec import Struct
@@ -23,6 +24,9 @@ from sim.errors import ScenarioError, nearest
 if TYPE_CHECKING:
     from sim.process import Process
     from sim.world import World
+
+SPAN_S_MIN = 0.01
+"""For what comes and goes again and again: more often would make more events than the mesh itself, or stop time."""
 
 Undo: TypeAlias = Callable[[Instant], None]
 """Ends a fault. Called once, in its own time or when the faults phase is over."""
@@ -103,6 +107,8 @@ class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
                 if name not in names:
                     raise ScenarioError(f"{self.describe()}: there is no node {name!r}. {nearest(name, names)}")
         end_s = self.start_s if self.end_s is None else self.end_s
+        if isnan(self.start_s) or isnan(end_s):
+            raise ScenarioError(f"{self.describe()}: its times must be numbers of seconds.")
         if self.start_s < 0:
             raise ScenarioError(f"{self.describe()}: it begins before the run does. Virtual time starts at 0 s.")
         if end_s < self.start_s:
@@ -173,6 +179,12 @@ class Stage:
     def _later(self, now: Instant, function: Callable[[Instant], None], _: None) -> None:
         if not self.over:
             function(now)
+
+
+def check_span(fault: Fault, name: str, seconds: float, least_s: float = 0.0) -> None:
+    """Raise `ScenarioError` where an option is no usable span of time."""
+    if not (isfinite(seconds) and seconds >= least_s):
+        raise ScenarioError(f"{fault.kind()}: {name} {seconds:g} must be {least_s:g} s or more.")
 
 
 def nanos(seconds: float) -> Instant:

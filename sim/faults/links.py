@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, Self
 from protocols.core import Instant
 from sim.errors import ScenarioError, nearest
 from sim.faults.fault import Chance, NodeFault, Stage, Undo
-from sim.faults.partitions import indexes
-from sim.network import Change, LinkProfile, Pairs
+from sim.faults.partitions import indexes, needs_nodes
+from sim.network import Change, LinkProfile, Network, Pairs
 
 Way = Literal["both", "out", "in"]
 WAYS: dict[Way, str] = {"both": "", "out": " on the way out", "in": " on the way in"}
@@ -37,6 +37,7 @@ class LinkFault(NodeFault, frozen=True, forbid_unknown_fields=True):
     def check(self, names: tuple[str, ...], seconds: float) -> None:
         if self.way not in WAYS:
             raise ScenarioError(f"{self.kind()}: there is no way {self.way!r}. {nearest(self.way, WAYS)}")
+        needs_nodes(self, names, 2)
         super().check(names, seconds)
 
     def pairs(self, stage: Stage) -> Pairs:
@@ -50,8 +51,12 @@ class LinkFault(NodeFault, frozen=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:
-        network = stage.world.network
-        change = Change(self.pairs(stage), self.worse)
+        pairs = self.pairs(stage)
+        return self.strike(stage.world.network, pairs) if pairs else None
+
+    def strike(self, network: Network, pairs: Pairs) -> Undo:
+        """Do it to these links, of which there is one at least."""
+        change = Change(pairs, self.worse)
         network.worsen(change)
         return lambda now: network.mend(change)
 
@@ -173,12 +178,9 @@ class Reset(LinkFault, frozen=True, tag="reset", forbid_unknown_fields=True):
     def worse(self, link: LinkProfile) -> LinkProfile:
         return link.worse(reset=self.reset)
 
-    def begin(self, now: Instant, stage: Stage) -> Undo | None:
-        network = stage.world.network
-        change = Change(self.pairs(stage), self.worse)
-        network.reset(change.pairs)
-        network.worsen(change)
-        return lambda now: network.mend(change)
+    def strike(self, network: Network, pairs: Pairs) -> Undo:
+        network.reset(pairs)
+        return super().strike(network, pairs)
 
 
 class Clog(LinkFault, frozen=True, tag="clog", forbid_unknown_fields=True):
@@ -193,8 +195,6 @@ class Clog(LinkFault, frozen=True, tag="clog", forbid_unknown_fields=True):
     def describe(self) -> str:
         return f"{self.which} clogged {self.when}"
 
-    def begin(self, now: Instant, stage: Stage) -> Undo | None:
-        network = stage.world.network
-        pairs = self.pairs(stage)
+    def strike(self, network: Network, pairs: Pairs) -> Undo:
         network.clog(pairs)
         return lambda now: network.unclog(now, pairs)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from itertools import cycle
-from math import isfinite
 from typing import ClassVar, Literal, Self, get_args
 
 from protocols.core import Instant
 from sim.errors import ScenarioError, nearest
-from sim.faults.fault import Chance, Fault, Stage, Undo, nanos
+from sim.faults.fault import SPAN_S_MIN, Chance, Fault, Stage, Undo, check_span, nanos
 from sim.faults.partitions import halved, indexes, links_of, needs_nodes
 from sim.network import Cut, Pairs
 
@@ -20,8 +19,6 @@ SIDES: dict[Sides, str] = {
     "node": "all links of a node",
     "link": "the link of two nodes",
 }
-SPAN_S_MIN = 0.01
-"""A cut that came and went more often would make more events than the mesh itself."""
 
 
 class IsolateEach(Fault, frozen=True, tag="isolate-each", forbid_unknown_fields=True):
@@ -47,9 +44,10 @@ class IsolateEach(Fault, frozen=True, tag="isolate-each", forbid_unknown_fields=
 
     def check(self, names: tuple[str, ...], seconds: float) -> None:
         if self.each_s:
-            check_span(self, "each_s", self.each_s)
+            check_span(self, "each_s", self.each_s, SPAN_S_MIN)
         elif self.end_s is None:
             raise ScenarioError(f"{self.describe()}: nothing says how long a turn is. Give each_s or end_s.")
+        needs_nodes(self, names, 2)
         super().check(names, seconds)
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:
@@ -101,8 +99,8 @@ class Flapping(Fault, frozen=True, tag="flapping", forbid_unknown_fields=True):
         if self.sides not in SIDES:
             raise ScenarioError(f"flapping: there are no sides {self.sides!r}. {nearest(self.sides, SIDES)}")
         needs_nodes(self, names, 2)
-        check_span(self, "down_s_max", self.down_s_max)
-        check_span(self, "up_s_max", self.up_s_max)
+        check_span(self, "down_s_max", self.down_s_max, SPAN_S_MIN)
+        check_span(self, "up_s_max", self.up_s_max, SPAN_S_MIN)
         if self.to and not self.nodes:
             raise ScenarioError(
                 f"flapping: to names {', '.join(self.to)}, and nodes nobody. Name both ends of the links."
@@ -122,6 +120,8 @@ class Flapping(Fault, frozen=True, tag="flapping", forbid_unknown_fields=True):
         else:
             one, two = draw.sample(range(count), 2)
             cut = Pairs.links_of(count, [one], [two])
+        if not cut:
+            return None
         return come_and_go(
             stage,
             cycle([cut]),
@@ -130,9 +130,7 @@ class Flapping(Fault, frozen=True, tag="flapping", forbid_unknown_fields=True):
         )
 
 
-def come_and_go(
-    stage: Stage, cuts: Iterator[Pairs], down: Callable[[], Instant], up: Callable[[], Instant]
-) -> Undo | None:
+def come_and_go(stage: Stage, cuts: Iterator[Pairs], down: Callable[[], Instant], up: Callable[[], Instant]) -> Undo:
     """Put one of `cuts` after the other in force: now, for `down()`; then none for `up()`; and so on."""
     world = stage.world
     in_force: list[Pairs] = []
@@ -157,9 +155,3 @@ def come_and_go(
 
     come(world.kernel.now)
     return stop
-
-
-def check_span(fault: Fault, name: str, seconds: float) -> None:
-    """Raise `ScenarioError` where an option is no usable span of time."""
-    if not (isfinite(seconds) and seconds >= SPAN_S_MIN):
-        raise ScenarioError(f"{fault.kind()}: {name} {seconds:g} must be {SPAN_S_MIN:g} s or more.")

@@ -30,7 +30,7 @@ class Halves(Fault, frozen=True, tag="halves", forbid_unknown_fields=True):
         needs_nodes(self, names, 2)
         super().check(names, seconds)
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         return put_in_force(stage, Cut(halved(stage)))
 
 
@@ -42,7 +42,11 @@ class Isolate(NodeFault, frozen=True, tag="isolate", forbid_unknown_fields=True)
     def describe(self) -> str:
         return f"{self.whom} isolated {self.when}"
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def check(self, names: tuple[str, ...], seconds: float) -> None:
+        needs_nodes(self, names, 2)
+        super().check(names, seconds)
+
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         labels = [0] * len(stage.world.processes)
         for label, victim in enumerate(stage.victims(self, stage.world.processes), start=1):
             labels[victim.index] = label
@@ -61,7 +65,13 @@ class OneWay(NodeFault, frozen=True, tag="oneway", forbid_unknown_fields=True):
         by = f" by {', '.join(self.to)}" if self.to else ""
         return f"{self.whom} unheard{by} {self.when}"
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def check(self, names: tuple[str, ...], seconds: float) -> None:
+        needs_nodes(self, names, 2)
+        super().check(names, seconds)
+        if not self.to and (len(set(self.nodes)) or self.count) == len(names):
+            raise ScenarioError(f"{self.describe()}: nobody is left who could not hear them. Leave a node out.")
+
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         world = stage.world
         victims = [victim.index for victim in stage.victims(self, world.processes)]
         if self.to:
@@ -83,7 +93,7 @@ class Bridge(NodeFault, frozen=True, tag="bridge", forbid_unknown_fields=True):
         bridges = len(self.nodes) or self.count
         needs_nodes(self, names, bridges + 2, f"{bridges} to bridge, and one on either side")
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         labels = halved(stage, leave_out=[victim.index for victim in stage.victims(self, stage.world.processes)])
         return put_in_force(stage, Cut(labels))
 
@@ -104,7 +114,7 @@ class MajoritiesRing(Fault, frozen=True, tag="majorities-ring", forbid_unknown_f
         needs_nodes(self, names, 3)
         super().check(names, seconds)
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         count = len(stage.world.processes)
         ring = shuffled(count, stage.random)
         majority = count // 2 + 1
@@ -145,7 +155,7 @@ class RandomCut(Fault, frozen=True, tag="random", forbid_unknown_fields=True):
             cut = Pairs.listed(count, [*both, *((two, one) for one, two in both)])
         else:
             cut = Pairs.listed(count, (pair for pair in permutations(range(count), 2) if draw() < self.p))
-        return put_in_force(stage, cut) if cut else None
+        return put_in_force(stage, cut)
 
 
 class Groups(Fault, frozen=True, tag="groups", forbid_unknown_fields=True):
@@ -179,7 +189,7 @@ class Groups(Fault, frozen=True, tag="groups", forbid_unknown_fields=True):
             seen.add(name)
         super().check(names, seconds)
 
-    def begin(self, now: Instant, stage: Stage) -> Undo:
+    def begin(self, now: Instant, stage: Stage) -> Undo | None:
         side = {name: label for label, group in enumerate(self.groups) for name in group}
         return put_in_force(stage, Cut([side.get(process.name, -1) for process in stage.world.processes]))
 
@@ -222,7 +232,9 @@ def links_of(nodes: tuple[str, ...], to: tuple[str, ...]) -> str:
     return f"the links of {', '.join(nodes)}" + (f" and {', '.join(to)}" if to else "")
 
 
-def put_in_force(stage: Stage, cut: Pairs) -> Undo:
-    """Cut now; what comes back heals it."""
+def put_in_force(stage: Stage, cut: Pairs) -> Undo | None:
+    """Cut now; what comes back heals it. None where it would cut nobody from anybody."""
+    if not cut:
+        return None
     stage.world.cut(cut)
     return lambda now: stage.world.heal(cut)

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from protocols.core import NANOS_PER_S, Instant, Outcome
 from protocols.membership.views import Leave
 from sim.errors import ScenarioError
-from sim.faults.fault import Chance, Fault, NodeFault, Stage, Undo, nanos
+from sim.faults.fault import Chance, Fault, NodeFault, Stage, Undo, check_span, nanos
 from sim.process import Process
 
 LEAVE_MAX = 5 * NANOS_PER_S
@@ -231,12 +231,6 @@ def all_at_once(
             cycle.end()
 
     return stop if victims else None
-
-
-def check_span(fault: Fault, name: str, seconds: float) -> None:
-    """Raise `ScenarioError` where an option that is a span of time is none."""
-    if not 0 <= seconds < float("inf"):
-        raise ScenarioError(f"{fault.kind()}: {name} {seconds:g} must be 0 s or more.")
 
 
 def _manner(graceful: bool) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from sim.disk import DiskProfile
 from sim.errors import ScenarioError
-from sim.faults import Crash, CrashLoop, Fault
-from sim.scenario import Scenario
+from sim.faults import Crash, CrashLoop, Fault, SlowDisk
+from sim.scenario import Run, Scenario
 from tests.sim.faults.machines import Struck, held, settled
 from tests.sim.pingpong import Write
 from tests.sim.simkit import S
@@ -86,6 +86,32 @@ def test_two_crashes_of_one_node_overlap_and_the_later_end_brings_it_back() -> N
     assert "n0" in struck.running
 
 
+def test_a_node_that_is_kept_down_does_not_join_and_one_that_is_let_up_sooner_joins_then() -> None:
+    faults = (Crash(0.01, 0.05, nodes=("n4",)), Crash(0.02, 3, nodes=("n3",)))
+    one = Run(Scenario(nodes=5, seconds=5, start="join", faults=faults))
+    one.start()
+    one.world.run(S)
+    assert [process.name for process in one.world.running()] == ["n0", "n1", "n2", "n4"]
+    one.world.run(4 * S)
+    assert [process.boots for process in one.world.processes] == [1] * 5
+    one.faults_phase()
+    one.heal()
+    one.settle()
+    assert held(one)
+
+
+def test_a_crash_right_after_a_save_comes_after_it_though_the_disk_hangs() -> None:
+    hangs = SlowDisk(1.5001, 2.5, nodes=("n0",), times=1, stall_s=60.0)
+    struck = Struck(Crash(1, 9, nodes=("n0",), moment="saved"), hangs)
+    struck.run(1.5)
+    struck.small.ask(0, Write(1))
+    struck.run(0.99)
+    assert "n0" in struck.running
+    struck.run(0.02)
+    assert "n0" not in struck.running
+    assert struck.small.outcomes.done == 1
+
+
 def test_a_crash_loop_comes_up_and_goes_down_until_it_stays_up() -> None:
     struck = Struck(CrashLoop(1, 21, nodes=("n2",), up_s=1.0, down_s=0.5))
     struck.run(30)
@@ -121,8 +147,8 @@ def test_a_mesh_survives_crashes_at_the_worst_moments() -> None:
     ("fault", "says"),
     [
         (Crash(1, 2, moment="savin"), "Did you mean 'saving'?"),  # type: ignore[arg-type]  # what a person may type
-        (CrashLoop(1, 2, up_s=0), "must be more than 0"),
-        (CrashLoop(1, 2, down_s=float("inf")), "must be more than 0"),
+        (CrashLoop(1, 2, up_s=1e-10), "up_s 1e-10 must be 0.01 s or more"),
+        (CrashLoop(1, 2, down_s=float("inf")), "down_s inf must be 0.01 s or more"),
         (CrashLoop(1, 2, nodes=("n7",)), "no node 'n7'"),
     ],
 )

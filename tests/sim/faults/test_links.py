@@ -8,6 +8,8 @@ import pytest
 
 from sim.errors import ScenarioError
 from sim.faults import AnyFault, Clog, Duplicating, Fault, Lossy, Reordering, Reset, Slow
+from sim.faults.fault import Stage
+from sim.faults.links import LinkFault
 from sim.faults.timeline import Timeline
 from sim.scenario import Scenario, run
 from tests.sim.simkit import MS, Small
@@ -61,6 +63,13 @@ def test_which_links_are_hit_is_said_by_nodes_to_and_way(fault: Lossy, hit: set[
     struck = Struck(fault, 5)
     struck.small.run(0.5)
     assert {(a, b) for a in range(3) for b in range(3) if a != b and not struck.heard(a, b)} == hit
+
+
+@pytest.mark.parametrize("kind", [Lossy, Slow, Duplicating, Reordering, Reset, Clog])
+def test_a_link_fault_of_no_link_did_not_happen(kind: type[LinkFault]) -> None:
+    small = Small(3)
+    assert kind(0, 1, nodes=("n0",), to=("n0",)).begin(small.now, Stage(small.world, 1)) is None
+    assert small.world.network.mishaps == {}
 
 
 def test_slow_links_take_longer_by_what_they_say() -> None:

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
-from sim.faults import Bridge, Fault, Flapping, Groups, Halves, Isolate, IsolateEach, MajoritiesRing, OneWay, RandomCut
+from sim.faults import (
+    Bridge,
+    Fault,
+    Flapping,
+    Groups,
+    Halves,
+    Isolate,
+    IsolateEach,
+    Lossy,
+    MajoritiesRing,
+    OneWay,
+    RandomCut,
+)
 from sim.faults.fault import Stage
 from sim.faults.timeline import Timeline
 from sim.scenario import Scenario, run
@@ -74,6 +86,15 @@ def test_random_cuts_come_at_their_rate_and_both_ways_unless_asked() -> None:
 def test_a_random_cut_that_cuts_nobody_did_not_happen() -> None:
     small = Small(2)
     assert RandomCut(0, 1, p=1e-9).begin(small.now, Stage(small.world, 1)) is None
+    assert small.world.cuts == 0
+
+
+@pytest.mark.parametrize("kind", [OneWay, Flapping])
+def test_a_cut_that_cuts_nobody_did_not_happen(kind: type[OneWay | Flapping]) -> None:
+    small = Small(3)
+    fault = kind(0, 1, nodes=("n0",), to=("n0",))
+    assert fault.begin(small.now, Stage(small.world, 1)) is None
+    small.run(2)
     assert small.world.cuts == 0
 
 
@@ -171,6 +192,10 @@ def test_a_named_link_flaps_and_no_other() -> None:
         (Bridge(0, 1), "at least 3 nodes (1 to bridge, and one on either side)"),
         (RandomCut(0, 1), "at least 2 nodes"),
         (Flapping(0, 1), "at least 2 nodes"),
+        (Isolate(0, 1), "at least 2 nodes"),
+        (IsolateEach(0, 1), "at least 2 nodes"),
+        (OneWay(0, 1), "at least 2 nodes"),
+        (Lossy(0, 1), "at least 2 nodes"),
     ],
 )
 def test_a_mesh_that_is_too_small_for_a_partition_is_refused(fault: Fault, says: str) -> None:
@@ -185,6 +210,10 @@ def test_a_mesh_that_is_too_small_for_a_partition_is_refused(fault: Fault, says:
         (RandomCut(0, 1, p=0.0), "For 30 % write 0.3"),
         (RandomCut(0, 1, p=30), "For 30 % write 0.3"),
         (OneWay(0, 1, to=("n10",)), "no node 'n10'"),
+        (OneWay(0, 1, 9), "nobody is left who could not hear them"),
+        (OneWay(0, 1, nodes=NAMES), "nobody is left who could not hear them"),
+        (Halves(float("nan"), 1), "its times must be numbers of seconds"),
+        (Halves(0, float("nan")), "its times must be numbers of seconds"),
         (Groups(0, 1), 'groups = [["n0"], ["n8"]]'),
         (Groups(0, 1, groups=(("n0",), ())), "two groups at least"),
         (Groups(0, 1, groups=(("n0",), ("m1",))), "Did you mean 'n1'?"),
