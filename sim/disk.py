@@ -118,7 +118,6 @@ class Disk:
         "on_commit",
         "on_durable",
         "records",
-        "saves",
         "writer",
         "writers",
     )
@@ -155,7 +154,6 @@ class Disk:
         """Told of the records of every save that has become durable, before anyone else is."""
         self.on_commit: list[Callable[[Instant, Instant], None]] = []
         """Told when a commit begins and when it will end, where somebody waits for that moment."""
-        self.saves = 0
         self.commits = 0
         self.failures = 0
         self.lost = 0
@@ -246,7 +244,6 @@ class Disk:
 
     def save(self, now: Instant, save: Save) -> None:
         """Queue `save`; its fate is told to the owner later, never from within this call."""
-        self.saves += 1
         self._queue.append(save)
         if self._committing is None and not self._stopped:
             self._start(now)

@@ -98,7 +98,7 @@ class Run:
 
 
 class Executor:
-    """Runs the bodies of one node. `runs` are those under way; the counts are of the node's whole life."""
+    """Runs the bodies of one node. `runs` are those under way; `killed` counts those that died with it."""
 
     __slots__ = (
         "_hosts",
@@ -112,7 +112,6 @@ class Executor:
         "killed",
         "on_start",
         "runs",
-        "starts",
     )
 
     def __init__(self, kernel: Kernel, owner: ExecutorOwner, body: Body, hosts: Mapping[str, Host] = NO_HOSTS) -> None:
@@ -126,7 +125,6 @@ class Executor:
         self.body = body
         self.runs: dict[PerformId, Run] = {}
         self.on_start: Callable[[Instant, RunBody], None] = _nothing
-        self.starts = 0
         self.killed = 0
 
     def perform(self, now: Instant, perform: Perform) -> None:
@@ -147,7 +145,6 @@ class Executor:
                 duration = timeout
                 ended = timed_out(action)
             self.runs[perform_id] = run
-            self.starts += 1
             self.on_start(now, action)
             push(now + duration, self._on_body_ended, run, ended)
         elif type(action) is StopBody:
@@ -172,7 +169,6 @@ class Executor:
     def _start_hosted(self, now: Instant, run: Run, host: Host) -> None:
         action = run.action
         self.runs[run.perform_id] = run
-        self.starts += 1
         self.on_start(now, action)
         run.kill = host.start(now, self._owner, action, lambda ended: self._body_ended(self._kernel.now, run, ended))
         self._kernel.push(now + action.timeout_ms * NANOS_PER_MS, self._on_cut_short, run, timed_out(action))

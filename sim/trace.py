@@ -14,8 +14,6 @@ from hashlib import blake2b
 
 import msgspec
 
-WORDS_PER_FLUSH = 8192
-
 
 class TypeTags(dict[type, int]):
     """Type → 31-bit tag of its name. A plain dict lookup once a type has been seen."""

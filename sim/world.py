@@ -84,7 +84,6 @@ class World:
         """By node: how many faults keep it down."""
         self.paused: Counter = Counter()
         """By node and life: how many faults have stopped it."""
-        self.crashes = 0
         self.restarts = 0
         self.refused_starts = 0
         self.cuts = 0
@@ -117,7 +116,6 @@ class World:
 
     def crash(self, process: Process) -> None:
         """Kill a running node: memory and unsaved records are gone."""
-        self.crashes += 1
         self.disturb()
         process.crash(self.kernel.now)
 

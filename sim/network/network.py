@@ -147,7 +147,7 @@ class Network:
         self.lossy = any(link.loss > 0 for link in ready.values())
         """Whether some link loses datagrams now."""
         self.one_way_max = max(link.latest for link in ready.values())
-        """The longest that a datagram may be under way now, in nanoseconds."""
+        """The longest that a datagram may be under way now, in nanoseconds; the second copy of a doubled one aside."""
 
     def _profiles(self, group: int, changed: tuple[bytes, ...]) -> list[LinkProfile]:
         """The profile of the link to each receiver, from a node of `group` to which the rows `changed` apply."""
