@@ -3,6 +3,9 @@
 Every caller talks to one node, as a person at that machine would. A submission that is answered by `Unknown`, or
 refused for now, or not answered because the node went down, is repeated at the same node with the same idempotency key,
 a bounded number of times. What bodies do is scripted in the payload (`sim/executor.py`), mostly success.
+
+What is asked for, and when, is drawn from a stream of its own, which no answer and nobody's death moves: a fault more
+or less changes who is there to be asked, and no task.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class Workload:
         self._world = world
         self._kernel = world.kernel
         self._random = world.kernel.random("workload")
+        self._afterwards = world.kernel.random("workload afterwards")
+        """For what comes of answers, which come in another order when something else goes wrong."""
         self._rate = rate
         self._handlers = tuple(handlers)
         self.until = until
@@ -71,11 +76,12 @@ class Workload:
             idempotency_key=f"job-{self._made}",
             timeout_ms=30_000,
         )
+        whom = draw.random()
+        twice = draw.random() < 0.05
         if not running:
             self.counts["nobody_up"] += 1
             return
-        submission = Submission(draw.choice(running), command)
-        twice = draw.random() < 0.05
+        submission = Submission(running[int(whom * len(running))], command)
         self._submit(now, submission, None)
         if twice and submission.process.up:
             self._submit(now, submission, None)
@@ -124,7 +130,7 @@ class Workload:
             self.counts["given_up"] += 1
 
     def _follow(self, now: Instant, accepted: Accepted) -> None:
-        draw = self._random
+        draw = self._afterwards
         fate = draw.random()
         at = now + int(draw.random() * 3 * NANOS_PER_S)
         if fate < 0.25:
@@ -135,7 +141,7 @@ class Workload:
     def _ask(self, now: Instant, command: GetTask | CancelTask, _: None) -> None:
         running = self._world.running()
         if running:
-            self._random.choice(running).request(now, command, self._asked)
+            self._afterwards.choice(running).request(now, command, self._asked)
 
     def _asked(self, now: Instant, outcome: Outcome) -> None:
         kind = outcome.code if isinstance(outcome, Refused) else type(outcome).__name__
