@@ -77,7 +77,11 @@ class World:
         self.disturbed_at: Instant = 0
         """When the last cut began or healed, or the last node went down or came up (for the first time, too)."""
         self.troubles = 0
-        """Faults in force now. While there are any, and for a while after, much is excused."""
+        """Faults in force now."""
+        self.misleading = 0
+        """Those of them that may make a node that runs look dead to another one."""
+        self.misled_at: Instant = -1
+        """When one of those last began or ended, or a cut or a pause without a fault; -1: there was none."""
         self.core: tuple[Process, ...] = tuple(self.processes)
         """The nodes that liveness is asked of: all, or those that a scenario has healed while the rest stay broken."""
         self.held: Counter = Counter()
@@ -143,7 +147,7 @@ class World:
         life = (process.index, process.boots)
         self.paused[life] += 1
         if not process.stopped:
-            self.disturb()
+            self._mislead()
             process.stop(self.kernel.now)
 
         def go_on() -> None:
@@ -152,7 +156,7 @@ class World:
                 return
             del self.paused[life]
             if process.stopped and process.boots == life[1]:
-                self.disturb()
+                self._mislead()
                 process.go_on(self.kernel.now)
 
         return go_on
@@ -171,12 +175,12 @@ class World:
     def cut(self, cut: Pairs) -> None:
         """Split the network."""
         self.cuts += 1
-        self.disturb()
+        self._mislead()
         self.network.cut(cut)
 
     def heal(self, cut: Pairs) -> None:
         """End one split."""
-        self.disturb()
+        self._mislead()
         self.network.heal(self.kernel.now, cut)
 
     @property
@@ -194,16 +198,22 @@ class World:
             "socket_full": self.network.drops["socket_full"],
         }
 
-    def trouble_begins(self, what: str) -> None:
-        """A fault has come into force; `what` says which."""
+    def trouble_begins(self, what: str, *, misleads: bool = True) -> None:
+        """A fault has come into force; `what` says which, and `misleads` what `Fault.misleads` does."""
         self.troubles += 1
+        self.misleading += misleads
+        if misleads:
+            self._mislead()
         self.disturb()
         for listener in self.watch.on_trouble:
             listener(self.kernel.now, what, True)
 
-    def trouble_ends(self, what: str) -> None:
+    def trouble_ends(self, what: str, *, misleads: bool = True) -> None:
         """A fault is over."""
         self.troubles -= 1
+        self.misleading -= misleads
+        if misleads:
+            self._mislead()
         self.disturb()
         for listener in self.watch.on_trouble:
             listener(self.kernel.now, what, False)
@@ -212,6 +222,11 @@ class World:
         """Note that something was done to the mesh now, which excuses what is not as it should be for a while."""
         self.disturbed = True
         self.disturbed_at = self.kernel.now
+
+    def _mislead(self) -> None:
+        """Note that something was done to the mesh now that may make a node that runs look dead."""
+        self.disturb()
+        self.misled_at = self.kernel.now
 
     def running(self) -> list[Process]:
         """The nodes that are up, by index."""

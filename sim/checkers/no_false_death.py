@@ -1,10 +1,18 @@
-"""Without faults, nobody declares a running node dead (Lifeguard's false positive, at rate zero).
+"""Nobody declares a node dead that runs, unless something kept it from being heard (Lifeguard's false positive, at
+rate zero).
 
-A verdict is false when its subject is up and nothing excuses the accuser: no cut in force, no packet loss, and all
-disturbances (cuts, crashes, restarts) so long over that nothing of them can still be going round (the bound of
-`agreement.py`). Loss, a way there and back that may outlast a probe's patience, any fault in force (`World.troubles`:
-slow links and nodes, pauses, clocks that drift, …) and a rest of the mesh that stays broken excuse everything: SWIM
-promises nothing then.
+A verdict is false when its subject runs, has begun its life, and nothing excuses the accuser. Excused is what can keep
+a probe of a running node without an ack for a whole probe interval, and what of that may still be going round:
+
+- packet loss, a cut, and faults that mislead (`Fault.misleads`: links that clog, slow down or reorder, processes that
+  do not get to run), while they are in force and for the bound of `agreement.py` after;
+- a way there and back that may be longer than a probe's timeout;
+- for verdicts on one node only: a life of it that is not its first and began less than that bound ago. The life before
+  is still being judged.
+
+Nothing else is an excuse, in force or not. Probes wait for no disk, need no stream, and ask no wall clock. A monotonic
+clock may run fast by as much as the interval is longer than the timeout (twofold, by default). Of third nodes that are
+down nothing is needed: who runs is probed directly, and acks.
 """
 
 from __future__ import annotations
@@ -12,10 +20,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant
-from protocols.membership.facts import MemberChanged
+from protocols.membership.facts import MemberChanged, NodeStarted
 from protocols.membership.member import State
 from sim.checkers.agreement import agreement_bound
 from sim.checkers.checker import Checker
+from sim.inspect import own_row
 from sim.process import Process
 
 if TYPE_CHECKING:
@@ -23,32 +32,42 @@ if TYPE_CHECKING:
 
 
 class NoFalseDeath(Checker):
-    """In a mesh that is well, nobody declares a running node dead."""
+    """Nobody declares a node dead that runs and can be heard."""
 
     name = "no_false_death"
-    facts = (MemberChanged,)
+    facts = (MemberChanged, NodeStarted)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._calm_after = agreement_bound(world.processes[0].config.swim, len(world.processes))
+        self._started = [False] * len(world.processes)
+        self._anew_at: list[Instant] = [-1] * len(world.processes)
+        """By node: when it last began a life that was not its first; -1: it has had one at most."""
 
     def on_fact(self, now: Instant, process: Process, fact: Fact) -> None:
-        if type(fact) is not MemberChanged or fact.state is not State.DEAD:
-            return
-        subject = self.world.by_id.get(fact.node_id)
-        if subject is None or not subject.up or self._excused(now):
-            return
-        self.violated(now, process, f"declares {fact.name} dead, accused by {self._name(fact.by)}; {fact.name} is up")
+        if type(fact) is NodeStarted:
+            if self._started[process.index]:
+                self._anew_at[process.index] = now
+            self._started[process.index] = True
+        elif type(fact) is MemberChanged and fact.state is State.DEAD:
+            subject = self.world.by_id.get(fact.node_id)
+            if subject is not None and not self._is_true(subject, fact) and not self._excused(now, subject):
+                text = f"declares {fact.name} dead, accused by {self._name(fact.by)}; {fact.name} is up"
+                self.violated(now, process, text)
 
-    def _excused(self, now: Instant) -> bool:
+    def _is_true(self, subject: Process, fact: MemberChanged) -> bool:
+        """It is down, or has not begun its life, or it was a later life that has ended, and its data was destroyed."""
+        own = own_row(subject.core)
+        return own is None or fact.generation > own.generation
+
+    def _excused(self, now: Instant, subject: Process) -> bool:
         world = self.world
-        if world.network.lossy or not world.network.whole or world.troubles:
-            return True
-        if len(world.core) < len(world.processes):
+        if world.misleading or world.network.lossy or not world.network.whole:
             return True
         if 2 * world.network.one_way_max > world.processes[0].config.swim.probe_timeout:
             return True
-        return world.disturbed and now < world.disturbed_at + self._calm_after
+        since = max(world.misled_at, self._anew_at[subject.index])
+        return since >= 0 and now < since + self._calm_after
 
     def _name(self, node_id: str) -> str:
         process = self.world.by_id.get(node_id)

@@ -20,6 +20,7 @@ class ClockDrift(NodeFault, frozen=True, tag="clock-drift", forbid_unknown_field
     ppm: int = 50_000
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=5.0, lasts_s_max=30.0, count_max=3)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -54,6 +55,7 @@ class ClockJump(NodeFault, frozen=True, tag="clock-jump", forbid_unknown_fields=
     jump_s: float = 3600.0
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=1.0, lasts_s_max=30.0, count_max=3)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:

@@ -29,6 +29,7 @@ class Crash(NodeFault, frozen=True, tag="crash", forbid_unknown_fields=True):
     """
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=2.0, lasts_s_min=1.0, lasts_s_max=8.0, count_max=2)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -112,6 +113,7 @@ class CrashLoop(NodeFault, frozen=True, tag="crash-loop", forbid_unknown_fields=
     """How long they run, and are down, each time: half to one and a half times this."""
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=0.5, lasts_s_min=5.0, lasts_s_max=20.0)
+    misleads: ClassVar[bool] = False
 
     def nodes_down(self, nodes: int) -> int:
         return len(self.nodes) or self.count

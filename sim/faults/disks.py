@@ -26,6 +26,7 @@ class DiskFull(NodeFault, frozen=True, tag="diskfull", forbid_unknown_fields=Tru
     """The disks of some running nodes fail every commit."""
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=0.5, lasts_s_max=8.0, count_max=2)
+    misleads: ClassVar[bool] = False
 
     def describe(self) -> str:
         return f"{self.whom} with a full disk {self.when}"
@@ -53,6 +54,7 @@ class SlowDisk(NodeFault, frozen=True, tag="slowdisk", forbid_unknown_fields=Tru
     """The longest stall, during which no commit ends. There is about one a second, from none to this long."""
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=2.0, lasts_s_max=15.0, count_max=2)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -94,6 +96,7 @@ class SyncFails(NodeFault, frozen=True, tag="syncfail", forbid_unknown_fields=Tr
     times: int = 1
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=2.0, lasts_s_min=2.0, lasts_s_max=10.0, count_max=2)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -129,6 +132,7 @@ class Corrupt(NodeFault, frozen=True, tag="corrupt", forbid_unknown_fields=True)
     destroy: bool = False
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=0.5, lasts_s_min=1.5, lasts_s_max=8.0)
+    misleads: ClassVar[bool] = False
 
     def nodes_down(self, nodes: int) -> int:
         return len(self.nodes) or self.count
@@ -163,6 +167,8 @@ class Corrupt(NodeFault, frozen=True, tag="corrupt", forbid_unknown_fields=True)
 
 class Wipe(NodeFault, frozen=True, tag="wipe", forbid_unknown_fields=True):
     """Some running nodes crash, lose their disks, and come back empty at the end. Destroys what they had promised."""
+
+    misleads: ClassVar[bool] = False
 
     def nodes_down(self, nodes: int) -> int:
         return len(self.nodes) or self.count

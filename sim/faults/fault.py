@@ -6,6 +6,7 @@ virtual time. Everything a fault draws (whom it hits, how hard) comes from its o
 dropping one fault does not move the draws of the others, which is what makes shrinking possible.
 
 For a random mix (`sim/faults/mix.py`) a kind says on its class how it takes part: `mixed`, `drawn` and `nodes_down`.
+What it excuses it says there, too: `misleads`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Fault(Salted, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
 
     mixed: ClassVar[Chance | None] = None
     """What a random mix of every kind does with this one; None: it leaves it out, for a mesh may not survive it."""
+    misleads: ClassVar[bool] = True
+    """Whether it may make a node that runs all the time look dead to another one (`checkers/no_false_death.py`)."""
     places: ClassVar[tuple[str, ...]] = ()
     """The fields that hold names of nodes, where the name of a zone stands for all of its nodes."""
 

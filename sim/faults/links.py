@@ -124,6 +124,7 @@ class Duplicating(LinkFault, frozen=True, tag="duplicating", forbid_unknown_fiel
     duplicate: float = 0.5
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=2.0, lasts_s_max=12.0, count_max=3)
+    misleads: ClassVar[bool] = False
 
     def describe(self) -> str:
         return f"{self.which} doubling {self.duplicate:.4g} of the datagrams {self.when}"
@@ -165,6 +166,7 @@ class Reset(LinkFault, frozen=True, tag="reset", forbid_unknown_fields=True):
     reset: float = 0.3
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.5, lasts_s_min=1.0, lasts_s_max=10.0, count_max=3)
+    misleads: ClassVar[bool] = False
 
     def describe(self) -> str:
         again = f", and with probability {self.reset:.4g} for every message" if self.reset else ""

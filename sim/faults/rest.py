@@ -65,5 +65,5 @@ def break_the_rest(now: Instant, at_s: float, world: World, broken: Mapping[str,
             fault = _FAULT[way](at_s, process.name)
         if fault.begin(now, Stage(world, -1 - process.index)) is not None:
             fired[f"rest-{way}"] = fired.get(f"rest-{way}", 0) + 1
-            world.trouble_begins(f"{process.name} stays {way}")
+            world.trouble_begins(f"{process.name} stays {way}", misleads=fault.misleads)
     return fired

@@ -69,6 +69,7 @@ class Restart(NodeFault, frozen=True, tag="restart", forbid_unknown_fields=True)
     graceful: bool = True
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=1.0, lasts_s_min=4.0, lasts_s_max=12.0, count_max=2)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -96,6 +97,7 @@ class MassRestart(Fault, frozen=True, tag="mass-restart", forbid_unknown_fields=
     spread_s: float = 0.0
 
     mixed: ClassVar[Chance | None] = Chance(per_minute=0.5, lasts_s_min=4.0, lasts_s_max=8.0)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:
@@ -132,6 +134,7 @@ class InTurn(Fault, frozen=True, forbid_unknown_fields=True):
     graceful: bool = True
 
     places: ClassVar[tuple[str, ...]] = ("nodes",)
+    misleads: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, draw: random.Random, start_s: float, end_s: float, count: int) -> Self:

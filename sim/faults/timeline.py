@@ -37,7 +37,7 @@ class Timeline:
         if isinstance(fault, NodeFault) and stage.drawn:
             fault = replace(fault, nodes=stage.drawn)  # it is told of with the names of those whom it has hit
         self.struck[fault.salt or position + 1] = fault.describe()
-        self._world.trouble_begins(fault.describe())
+        self._world.trouble_begins(fault.describe(), misleads=fault.misleads)
         self._active[position] = (fault, stage, undo)
         if fault.end_s is not None:
             self._world.kernel.push(max(nanos(fault.end_s), self._begin), self._end, position)
@@ -48,7 +48,7 @@ class Timeline:
             fault, stage, undo = active
             stage.over = True
             undo(now)
-            self._world.trouble_ends(fault.describe())
+            self._world.trouble_ends(fault.describe(), misleads=fault.misleads)
 
     def end_all(self, now: Instant) -> None:
         """End every fault that is still in force, in the order in which they were written."""

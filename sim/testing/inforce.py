@@ -29,11 +29,14 @@ SALT_FIRST = 1_000_000
 class InForce(Forgettable):
     """Something that goes wrong for the time of a block. `struck` says whether it did, or found nobody to strike."""
 
-    __slots__ = ("_begin", "_sim", "_undo", "_used", "struck", "words")
+    __slots__ = ("_begin", "_misleads", "_sim", "_undo", "_used", "struck", "words")
 
-    def __init__(self, sim: Sim, what: str, words: str, begin: Callable[[], Undo | None]) -> None:
+    def __init__(
+        self, sim: Sim, what: str, words: str, begin: Callable[[], Undo | None], *, misleads: bool = True
+    ) -> None:
         super().__init__(sim.ledger, what)
         self.words = words
+        self._misleads = misleads
         self.struck = False
         self._sim = sim
         self._begin = begin
@@ -51,7 +54,7 @@ class InForce(Forgettable):
         self._undo = self._begin()
         if self._undo is not None:
             self.struck = True
-            self._sim.world.trouble_begins(self.words)
+            self._sim.world.trouble_begins(self.words, misleads=self._misleads)
             self._sim.in_force[self] = None
         return self
 
@@ -72,7 +75,7 @@ class InForce(Forgettable):
         if undo is not None:
             del self._sim.in_force[self]
             undo(self._sim.world.kernel.now)
-            self._sim.world.trouble_ends(self.words)
+            self._sim.world.trouble_ends(self.words, misleads=self._misleads)
 
 
 def fault_in_force(sim: Sim, fault: Fault | type[Fault] | str, options: Mapping[str, Any]) -> InForce:
@@ -105,7 +108,8 @@ def fault_in_force(sim: Sim, fault: Fault | type[Fault] | str, options: Mapping[
 
         return end
 
-    return InForce(sim, f"sim.fault({type(one).__name__}…)", _words(one), begin)
+    what = f"sim.fault({type(one).__name__}…)"
+    return InForce(sim, what, _words(one), begin, misleads=one.misleads)
 
 
 def _fault_of(fault: Fault | type[Fault] | str, options: Mapping[str, Any]) -> Fault:

@@ -88,7 +88,9 @@ class SimNode:
             self.process.disk.fail(why)
             return lambda now: self.process.disk.mend()
 
-        return InForce(self._sim, f"node.fail_disk({why!r})", f"the disk of {self.name} fails: {why}", begin)
+        return InForce(
+            self._sim, f"node.fail_disk({why!r})", f"the disk of {self.name} fails: {why}", begin, misleads=False
+        )
 
     # What is seen of it, from outside: nothing is asked, no time passes.
 

@@ -13,12 +13,14 @@ from protocols.membership.messages import Gossip
 from sim.checkers import Agreement, Completeness, MergeIsAJoin, NoFalseDeath, NoResurrection, OneProfile, TrafficIsFlat
 from sim.checkers.agreement import agreement_bound
 from sim.checkers.completeness import completeness_bound
-from sim.faults import Crash, Halves, Wipe
+from sim.faults import KINDS, Crash, Halves, Wipe
 from sim.inspect import rows_of
 from sim.network import Cut, LinkProfile
 from sim.scenario import Liveness, Run, Scenario, run
 
 FIVE = Scenario(nodes=5, seconds=20)
+CUTS = {"halves", "isolate", "oneway", "bridge", "majorities-ring", "random", "groups", "isolate-each", "flapping"}
+MISLEADING = CUTS | {"lossy", "slow", "clog", "reordering", "pause", "starve"}
 
 
 def started(scenario: Scenario, *checkers: type[Agreement | Completeness | NoResurrection | OneProfile]) -> Run:
@@ -89,20 +91,69 @@ def test_the_bound_of_a_scenario_takes_the_place_of_the_checkers_own() -> None:
     assert all(22 <= violation.time_s <= 23 for violation in hasty.violations)
 
 
-def test_a_false_death_is_excused_by_any_trouble_and_by_loss_and_by_nothing_else() -> None:
-    def told(trouble: bool, loss: float) -> list[str]:
-        one = Run(replace(FIVE, link=LinkProfile(loss=loss)), (NoFalseDeath,))
-        one.start()
-        if trouble:
-            one.world.trouble_begins("a clock that runs fast")
-        observer, subject = one.world.processes[:2]
-        fact = MemberChanged(subject.config.node_id, "n1", precedence_of(1, 0, State.DEAD), observer.config.node_id)
-        one.world.watch.checkers[0].on_fact(one.world.kernel.now, observer, fact)
-        return fallen(one)
+class Verdicts:
+    """Five nodes, of which n0 declares another one dead."""
 
-    assert told(trouble=False, loss=0.0) == ["no_false_death"]
-    assert told(trouble=True, loss=0.0) == []
-    assert told(trouble=False, loss=0.01) == []
+    def __init__(self, loss: float = 0.0, latency_ms_max: float = 2.0) -> None:
+        one = Run(replace(FIVE, link=LinkProfile(loss=loss, latency_ms_max=latency_ms_max)), (NoFalseDeath,))
+        one.start()
+        self.world = one.world
+        self.one = one
+
+    def told(self, index: int = 1, generation: int = 1) -> list[str]:
+        observer, subject = self.world.processes[0], self.world.processes[index]
+        precedence = precedence_of(generation, 0, State.DEAD)
+        fact = MemberChanged(subject.config.node_id, subject.name, precedence, observer.config.node_id)
+        self.world.watch.checkers[0].on_fact(self.world.kernel.now, observer, fact)
+        found = fallen(self.one)
+        self.world.watch.violations.clear()
+        return found
+
+
+FALSE = ["no_false_death"]
+
+
+def test_a_false_death_is_excused_by_loss_by_slow_links_and_by_what_misleads() -> None:
+    assert Verdicts().told() == FALSE
+    assert Verdicts(loss=0.01).told() == []
+    assert Verdicts(latency_ms_max=240.0).told() == FALSE
+    assert Verdicts(latency_ms_max=260.0).told() == []
+
+    cut = Verdicts()
+    cut.world.cut(pairs := Cut([0, 0, 0, 1, 1]))
+    assert cut.told() == []
+    cut.world.heal(pairs)
+    assert cut.told() == []
+    cut.world.run(cut.world.kernel.now + agreement_bound(SwimConfig(), 5))
+    assert cut.told() == FALSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_excuses_a_false_death_when_it_misleads_and_not_else(kind: str) -> None:
+    fault = KINDS[kind]
+    verdicts = Verdicts()
+    verdicts.world.trouble_begins(kind, misleads=fault.misleads)
+    assert verdicts.told() == ([] if fault.misleads else FALSE)
+    verdicts.world.trouble_ends(kind, misleads=fault.misleads)
+    assert verdicts.told() == ([] if fault.misleads else FALSE)
+    assert fault.misleads == (kind in MISLEADING)
+
+
+def test_a_verdict_about_a_node_that_was_restarted_is_excused_for_a_while_and_about_no_other() -> None:
+    verdicts = Verdicts()
+    world = verdicts.world
+    world.crash(world.processes[1])
+    assert verdicts.told() == []  # it is true
+    assert verdicts.told(2) == FALSE
+    world.boot(world.processes[1])
+    assert verdicts.told() == []  # it has not begun its life
+    world.run(world.kernel.now + NANOS_PER_S)
+    assert rows_of(world.processes[1].core)[world.processes[1].config.node_id].generation == 2
+    assert verdicts.told() == []
+    assert verdicts.told(2) == FALSE
+    world.run(world.kernel.now + agreement_bound(SwimConfig(), 5))
+    assert verdicts.told() == verdicts.told(generation=2) == FALSE
+    assert verdicts.told(generation=3) == []  # a life that it had before its data was destroyed
 
 
 def test_who_has_left_comes_back_only_in_a_new_life() -> None:

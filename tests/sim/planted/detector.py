@@ -6,13 +6,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from protocols.config import SwimConfig
-from protocols.core import NANOS_PER_S, Effect, Event, Instant, NodeId, Received, Woke
+from protocols.core import NANOS_PER_S, Effect, Event, Instant, NodeId, Received, Send, Woke
 from protocols.detector import suspicion
 from protocols.detector.probe import NOTHING_DUE, Due, Prober
 from protocols.membership.member import Accusation, State, with_state
 from protocols.membership.messages import Ack
 from protocols.membership.swim import Swim
+from sim.faults import DiskFull
+from sim.scenario import Scenario
 from tests.sim.planted.mutant import LOST, QUIET, Tampered, mutant_by, mutant_of, patched
+
+FULL_FOR_LONG = Scenario(nodes=5, seconds=50, tasks_per_s=5, faults=(DiskFull(5, 45, 1),))
 
 
 class DeafToAcks(Tampered):
@@ -27,6 +31,30 @@ class DeafToAcks(Tampered):
                 verdict = Accusation(row.alive.node_id, with_state(row.precedence, State.DEAD), row.by)
                 self.swim._accused(row.since, row, verdict)
         return effects + self._outbox.drain()
+
+
+class SilentWhileItsDiskFails(Tampered):
+    """A node says nothing to anybody for as long as its disk fails."""
+
+    def tamper_with_effects(self, effects: list[Effect]) -> list[Effect]:
+        return [each for each in effects if not isinstance(each, Send)] if self._journal.failing else effects
+
+
+def buries_two_at_a_time() -> AbstractContextManager[None]:
+    """With every member that is declared dead, another one that is alive is declared dead, too."""
+    judge = Swim.judge
+
+    def judge_and_go_on(self: Swim, now: Instant) -> None:
+        dead = self.table.count(State.DEAD)
+        judge(self, now)
+        if self.table.count(State.DEAD) == dead:
+            return
+        row = next(row for row in self.table if row.state is State.ALIVE and row is not self.me)
+        self._accused(
+            now, row, Accusation(row.alive.node_id, with_state(row.precedence, State.DEAD), self.config.node_id)
+        )
+
+    return patched(Swim, "judge", judge_and_go_on)
 
 
 def never_probes() -> AbstractContextManager[None]:
@@ -62,6 +90,8 @@ def is_far_too_patient() -> AbstractContextManager[None]:
 
 DETECTOR = (
     mutant_of(DeafToAcks, QUIET, "no_false_death"),
+    mutant_of(SilentWhileItsDiskFails, FULL_FOR_LONG, "no_false_death"),
+    mutant_by(buries_two_at_a_time, LOST, "no_false_death"),
     mutant_by(never_probes, LOST, "completeness", "agreement"),
     mutant_by(forgives_a_failed_probe, LOST, "completeness"),
     mutant_by(is_far_too_patient, LOST, "agreement"),
