@@ -88,6 +88,8 @@ class World:
         """By node: how many faults keep it down."""
         self.paused: Counter = Counter()
         """By node and life: how many faults have stopped it."""
+        self.paced_at: dict[int, Instant] = {}
+        """By node: when it last went on after a pause, or its clock changed its pace."""
         self.restarts = 0
         self.refused_starts = 0
         self.cuts = 0
@@ -157,9 +159,15 @@ class World:
             del self.paused[life]
             if process.stopped and process.boots == life[1]:
                 self._mislead()
+                self.paced_at[process.index] = self.kernel.now
                 process.go_on(self.kernel.now)
 
         return go_on
+
+    def drift(self, process: Process, ppm: int) -> None:
+        """Let the monotonic clock of a node gain `ppm` millionths more than it does, or lose where that is below 0."""
+        self.paced_at[process.index] = self.kernel.now
+        process.drift(self.kernel.now, ppm)
 
     def wipe(self, process: Process) -> None:
         """Lose the disk of a node that is down. What it had promised to keep is gone for good."""

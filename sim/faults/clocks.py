@@ -40,11 +40,11 @@ class ClockDrift(NodeFault, frozen=True, tag="clock-drift", forbid_unknown_field
             for victim in stage.victims(self, stage.world.processes)
         ]
         for victim, ppm in drifts:
-            victim.drift(now, ppm)
+            stage.world.drift(victim, ppm)
 
         def steady(now: Instant) -> None:
             for victim, ppm in drifts:
-                victim.drift(now, -ppm)
+                stage.world.drift(victim, -ppm)
 
         return steady if drifts else None
 

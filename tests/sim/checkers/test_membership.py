@@ -12,11 +12,12 @@ from protocols.membership.member import Alive, Profile, State, precedence_of
 from protocols.membership.messages import Gossip
 from sim.checkers import Agreement, Completeness, MergeIsAJoin, NoFalseDeath, NoResurrection, OneProfile, TrafficIsFlat
 from sim.checkers.agreement import agreement_bound
-from sim.checkers.completeness import completeness_bound
+from sim.checkers.completeness import completeness_bound, own_round
 from sim.faults import KINDS, Crash, Halves, Wipe
 from sim.inspect import rows_of
 from sim.network import Cut, LinkProfile
 from sim.scenario import Liveness, Run, Scenario, run
+from tests.sim.planted.detector import forgives_a_failed_probe
 
 FIVE = Scenario(nodes=5, seconds=20)
 CUTS = {"halves", "isolate", "oneway", "bridge", "majorities-ring", "random", "groups", "isolate-each", "flapping"}
@@ -49,6 +50,46 @@ def test_a_dead_node_that_is_still_believed_in_is_waited_for_until_the_bound() -
     assert checker.deadline() == world.disturbed_at + completeness_bound(SwimConfig(), 5)
     world.run(world.kernel.now + 18 * NANOS_PER_S)
     assert checker.waits_for(world.kernel.now) == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "doubters"),
+    [
+        ("nothing", 2),
+        ("too short", 0),
+        ("pause", 1),
+        ("stopped", 1),
+        ("drift", 1),
+        ("told", 1),
+        ("restart", 1),
+        ("cut", 2),
+    ],
+)
+def test_a_round_of_its_own_probes_is_enough_for_a_node_to_doubt_one_that_is_down(what: str, doubters: int) -> None:
+    with forgives_a_failed_probe():
+        one = started(replace(FIVE, nodes=3), Completeness)
+        world = one.world
+        first, _, lost = world.processes
+        world.crash(lost)
+        world.run(world.kernel.now + 10 * NANOS_PER_S)
+        if what == "pause":
+            world.pause(first)()
+        elif what == "stopped":
+            world.pause(first)
+        elif what == "drift":
+            world.drift(first, -100_000)
+        elif what == "told":
+            fact = MemberChanged(lost.config.node_id, lost.name, State.ALIVE, 1, 1, lost.config.node_id)
+            world.watch.checkers[0].on_fact(world.kernel.now, first, fact)
+        elif what == "restart":
+            world.crash(first)
+            world.boot(first)
+        elif what == "cut":
+            world.cut(Cut([0, 1, 2]))
+        round_s = own_round(SwimConfig(), 3) // NANOS_PER_S
+        world.run(world.kernel.now + (round_s - 12 if what == "too short" else round_s - 9) * NANOS_PER_S)
+        world.boot(lost)
+    assert fallen(one) == ["completeness"] * doubters
 
 
 def test_a_mesh_that_is_cut_is_not_asked_for_completeness() -> None:

@@ -12,10 +12,12 @@ from protocols.detector.probe import NOTHING_DUE, Due, Prober
 from protocols.membership.member import Accusation, State, with_state
 from protocols.membership.messages import Ack
 from protocols.membership.swim import Swim
-from sim.faults import DiskFull
+from sim.faults import Crash, DiskFull, Isolate
 from sim.scenario import Scenario
 from tests.sim.planted.mutant import LOST, QUIET, Tampered, mutant_by, mutant_of, patched
 
+BACK = Scenario(nodes=3, seconds=80, faults=(Crash(5, 75, 1),))
+BACK_IN_A_CUT = Scenario(nodes=4, seconds=110, faults=(Crash(5, 100, nodes=("n1",)), Isolate(4, 105, nodes=("n2",))))
 FULL_FOR_LONG = Scenario(nodes=5, seconds=50, tasks_per_s=5, faults=(DiskFull(5, 45, 1),))
 
 
@@ -79,6 +81,22 @@ def forgives_a_failed_probe() -> AbstractContextManager[None]:
     return patched(Swim, "suspect", suspect)
 
 
+def waits_for_it_to_come_back() -> AbstractContextManager[None]:
+    """Nobody is doubted, however long he is silent; all is well again as soon as he is back."""
+    return forgives_a_failed_probe()
+
+
+def believes_that_it_is_cut_off() -> AbstractContextManager[None]:
+    """A node whose health is at its worst takes all silence for its own fault, and doubts nobody any more."""
+    suspect = Swim.suspect
+
+    def doubt_itself(self: Swim, now: Instant, node_id: NodeId) -> None:
+        if self.health.score < self.config.swim.health_max // 4:
+            suspect(self, now, node_id)
+
+    return patched(Swim, "suspect", doubt_itself)
+
+
 def is_far_too_patient() -> AbstractContextManager[None]:
     """A suspect has an hour to refute, so nobody is ever declared dead."""
 
@@ -94,5 +112,7 @@ DETECTOR = (
     mutant_by(buries_two_at_a_time, LOST, "no_false_death"),
     mutant_by(never_probes, LOST, "completeness", "agreement"),
     mutant_by(forgives_a_failed_probe, LOST, "completeness"),
+    mutant_by(waits_for_it_to_come_back, BACK, "completeness"),
+    mutant_by(believes_that_it_is_cut_off, BACK_IN_A_CUT, "completeness"),
     mutant_by(is_far_too_patient, LOST, "agreement"),
 )
