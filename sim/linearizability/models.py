@@ -1,8 +1,9 @@
 """Sequential specifications: what each operation does to the state, and what it answers, when nobody else is there.
 
 A model is a pure function. `step(state, command)` gives the state afterwards and the answer; the search compares the
-answer with what a client was told. States are compared and remembered, so they are hashable. `key(command)` names the
-object that a command is about: objects are judged one by one.
+answer with what a client was told. States are compared and remembered, so they are hashable. A command names the one
+object that it is about, its `key`: objects are judged one by one. That is sound only if no command is about two. Where
+some are (a transaction, a scan), what they touch is one object, and all commands on any of it carry one key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from typing import Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 Value: TypeAlias = str | int | bool | None
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same. In Python 1 is equal to True; who has written 1 must not read True."""
+    return type(one) is type(other) and one == other
 
 
 class Command(Struct, frozen=True):
@@ -83,7 +89,7 @@ class KeyValue:
             case Write():
                 return command.value, None
             case CompareAndSet():
-                return (command.value, True) if state == command.expected else (state, False)
+                return (command.value, True) if same(state, command.expected) else (state, False)
             case Delete():
                 return None, state is not None
             case _:

@@ -32,8 +32,8 @@ def picture(part: Part) -> str:
 
 def _lanes(part: Part) -> list[str]:
     moments = sorted(
-        [(each.called_at, 0, each.number) for each in part.operations]
-        + [(each.returned_at, 1, each.number) for each in part.operations if not each.open]
+        [(each.begin, 0, each.number) for each in part.operations]
+        + [(each.end, 1, each.number) for each in part.operations if not each.open]
     )
     labels = {each.number: _label(each) for each in part.operations}
     column: dict[tuple[int, int], int] = {}

@@ -21,7 +21,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from sim.linearizability.history import OPEN, Operation
-from sim.linearizability.models import Model
+from sim.linearizability.models import Model, same
 
 STEPS_MAX = 5_000_000
 """About ten seconds of computing."""
@@ -53,12 +53,12 @@ class Verdict(Struct, frozen=True):
 
 
 def check(operations: Sequence[Operation], model: Model[StateT], steps_max: int = STEPS_MAX) -> Verdict:
-    """Whether `operations` are linearizable with regard to `model`, object by object.
+    """Whether `operations` are linearizable with regard to `model`, object by object, in `steps_max` steps for each.
 
     A violation of one object is the answer even where the search gave up on another.
     """
     by_key: dict[str, list[Operation]] = {}
-    for operation in sorted(operations, key=lambda each: (each.called_at, each.number)):
+    for operation in sorted(operations, key=lambda each: (each.begin, each.number)):
         by_key.setdefault(operation.command.key, []).append(operation)
     steps = 0
     gave_up: Verdict | None = None
@@ -101,9 +101,8 @@ class _Search:
         self.steps = 0
         self.best: list[int] = []
         self._to_lift = sum(not operation.open for operation in operations)
-        # An operation that returns at the very instant of another's call is taken to overlap it: calls come first.
-        entries = [(operation.called_at, 0, 2 * index) for index, operation in enumerate(operations)]
-        entries += [(each.returned_at, 1, 2 * index + 1) for index, each in enumerate(operations) if not each.open]
+        entries = [(each.begin, 0, 2 * index) for index, each in enumerate(operations)]
+        entries += [(each.end, 1, 2 * index + 1) for index, each in enumerate(operations) if not each.open]
         entries.sort()
         self._head = head = 2 * len(operations)
         self._next = [NOBODY] * (head + 1)
@@ -120,7 +119,7 @@ class _Search:
         lifted: list[tuple[int, Hashable]] = []
         done = 0
         done_bits = 0
-        tried: set[tuple[int, Hashable]] = set()
+        tried: set[tuple[int, type, Hashable]] = set()
         entry = self._next[self._head]
         while done < self._to_lift:
             self.steps += 1
@@ -139,10 +138,11 @@ class _Search:
             index = entry >> 1
             operation = operations[index]
             state, result = step(self._state, operation.command)  # type: ignore[arg-type]  # states are the model's own
-            possible = state != self._state if operation.open else result == operation.result
+            possible = not same(state, self._state) if operation.open else same(result, operation.result)
             bits = done_bits | 1 << index
-            if possible and (bits, state) not in tried:
-                tried.add((bits, state))
+            way = bits, type(state), state  # states of two types may be equal: 1 and True
+            if possible and way not in tried:
+                tried.add(way)
                 lifted.append((index, self._state))
                 self._state, done_bits = state, bits
                 done += not operation.open

@@ -16,8 +16,8 @@ from collections.abc import Hashable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sim.linearizability.history import OPEN, Operation
-from sim.linearizability.models import Model
+from sim.linearizability.history import LAST, OPEN, Moment, Operation
+from sim.linearizability.models import Model, same
 from sim.linearizability.search import STEPS_MAX, Answer, Verdict, search
 
 STATES_MAX = 64
@@ -57,19 +57,19 @@ def _broken(operations: Sequence[Operation], model: Model[Hashable], before: Seq
     return search(operations, model, before, steps)[0] is Answer.VIOLATED
 
 
-def _cut_off(operations: Sequence[Operation], end: int) -> tuple[Operation, ...]:
+def _cut_off(operations: Sequence[Operation], end: Moment) -> tuple[Operation, ...]:
     """The history up to `end`: later calls have not been made, later returns have not come."""
     return tuple(
-        each if each.returned_at <= end else replace(each, returned_at=OPEN, result=None)
+        each if each.end <= end else replace(each, returned_at=OPEN, result=None, returned_as=LAST)
         for each in operations
-        if each.called_at <= end
+        if each.begin <= end
     )
 
 
 def _until_it_breaks(
     operations: Sequence[Operation], model: Model[Hashable], before: Sequence[Hashable]
 ) -> tuple[Operation, ...]:
-    ends = sorted({each.returned_at for each in operations if not each.open})
+    ends = sorted({each.end for each in operations if not each.open})
     low, high = 0, len(ends) - 1
     while low < high:  # being broken stays: once a prefix cannot be explained, no longer one can
         middle = (low + high) // 2
@@ -85,17 +85,17 @@ def _last_quiescence(
 ) -> tuple[int, tuple[Hashable, ...]]:
     """(how many operations lie before the last quiescent moment, the states that it can find)."""
     best = 0, before
-    latest = -1
+    latest: Moment = (-1, 0)
     start = 0
     states = before
     for position, operation in enumerate(operations):
-        if position and latest < operation.called_at:
+        if position and latest < operation.begin:
             found = _final_states(operations[start:position], model, states)
             if found is None:
                 break
             start, states = position, found
             best = start, states
-        latest = max(latest, operation.returned_at)
+        latest = max(latest, operation.end)
     return best
 
 
@@ -103,27 +103,27 @@ def _final_states(
     operations: Sequence[Operation], model: Model[Hashable], before: Sequence[Hashable]
 ) -> tuple[Hashable, ...] | None:
     """Every state in which all orders of finished `operations` can end; None where there are too many to tell."""
-    seen: dict[tuple[int, Hashable], None] = {(0, state): None for state in before}
+    seen: dict[tuple[int, type, Hashable], None] = {(0, type(state), state): None for state in before}
     frontier = list(seen)
     full = (1 << len(operations)) - 1
-    ends: dict[Hashable, None] = {}
+    ends: dict[tuple[type, Hashable], None] = {}
     while frontier:
-        bits, state = frontier.pop()
+        bits, kind, state = frontier.pop()
         if bits == full:
-            ends[state] = None
+            ends[kind, state] = None
             continue
-        first_return = min(each.returned_at for index, each in enumerate(operations) if not bits >> index & 1)
+        first_return = min(each.end for index, each in enumerate(operations) if not bits >> index & 1)
         for index, operation in enumerate(operations):
-            if bits >> index & 1 or operation.called_at > first_return:
+            if bits >> index & 1 or operation.begin > first_return:
                 continue
             after, result = model.step(state, operation.command)
-            reached = (bits | 1 << index, after)
-            if result == operation.result and reached not in seen:
+            reached = (bits | 1 << index, type(after), after)
+            if same(result, operation.result) and reached not in seen:
                 seen[reached] = None
                 frontier.append(reached)
                 if len(seen) > EFFORT_STEPS // 10:
                     return None
-    return tuple(ends) if 0 < len(ends) <= STATES_MAX else None
+    return tuple(state for _, state in ends) if 0 < len(ends) <= STATES_MAX else None
 
 
 def _without_idle_reads(

@@ -7,11 +7,31 @@ from collections.abc import Hashable
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
-from sim.linearizability import Answer, History, HistoryError, KeyValue, Lock, Model, Read, Write, check
-from sim.linearizability.models import Value
+from sim.linearizability import (
+    Answer,
+    History,
+    HistoryError,
+    KeyValue,
+    Lock,
+    Model,
+    Operation,
+    Read,
+    Write,
+    check,
+    smallest_part,
+)
+from sim.linearizability.models import Command, Value
 from sim.linearizability.search import search
-from tests.sim.linearizability.histories import explained_by_some_order, guesses, spoiled, told, truthful
+from tests.sim.linearizability.histories import (
+    explained_by_some_order,
+    guesses,
+    random_command,
+    spoiled,
+    told,
+    truthful,
+)
 
 HELD, VIOLATED = Answer.HELD, Answer.VIOLATED
 
@@ -54,6 +74,14 @@ BY_HAND = [
     ("A w1 0-1; B c1>2 2-20 yes; C c2>3 2-20 yes; D c3>1 2-20 yes; E r 21-22 1", HELD),
     ("A w1 0-1; B d 2-20 yes; C d 2-20 yes", VIOLATED),
     ("A w1 0-1; B d 2-20 yes; C d 2-20 no", HELD),
+    # Python takes 1 for True; a store does not.
+    ("A w1 0-1; A r 2-3 yes", VIOLATED),
+    ("A wyes 0-1; A r 2-3 1", VIOLATED),
+    ("A w1 0-1; B cyes>2 2-3 yes", VIOLATED),
+    ("A w1 0-1; B d 2-3 1", VIOLATED),
+    ("A w1 0-10; B wyes 0-10; C r 11-12 1", HELD),
+    ("A w1 0-10; B wyes 0-10; C r 11-12 yes", HELD),
+    ("A w1 0-1; B wyes 2-?; C r 3-4 yes", HELD),
     # Without an answer.
     ("A w1 0-?; B r 5-6 1", HELD),
     ("A w1 0-?; B r 5-6 n", HELD),
@@ -193,6 +221,44 @@ def test_a_history_is_collected_as_it_happens() -> None:
     first, second, third = history.operations
     assert (first.number, first.open, second.result, third.number, third.open) == (write, True, 1, pending, True)
     assert check(history.operations, KeyValue()).answer is HELD
+
+
+def test_at_one_instant_what_was_collected_first_came_first() -> None:
+    """A client that goes on as soon as it has its answer calls at the instant of its return."""
+    history = History()
+    write = history.call("A", 0, Write("x", 1))
+    history.returned(write, 5, None)
+    read = history.call("B", 5, Read("x"))
+    history.returned(read, 5, None)
+    verdict = check(history.operations, KeyValue())
+    assert verdict.answer is VIOLATED
+    assert smallest_part(verdict).operations == history.operations[1:]
+    unordered = [Operation(each.number, each.client, each.command, each.called_at, 5) for each in history.operations]
+    assert check(unordered, KeyValue()).answer is HELD
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_a_real_object_did_at_few_instants_can_be_explained(seed: int) -> None:
+    draw, history, now = Random(seed), History(), 0
+    state: dict[str, Value] = {"x": None, "y": None}
+    under_way: list[tuple[int, Command, Value, bool]] = []
+    for _ in range(60):
+        now += draw.random() < 0.2
+        step = draw.randrange(3)
+        if step == 0:
+            command = random_command(draw, "c", locks=False, keys=("x", "y"))
+            under_way.append((history.call(f"c{draw.randrange(4)}", now, command), command, None, False))
+        elif under_way:
+            number, command, result, done = under_way.pop(draw.randrange(len(under_way)))
+            if not done:
+                state[command.key], result = KeyValue().step(state[command.key], command)
+                under_way.append((number, command, result, True))
+            else:
+                history.returned(number, now, result)
+    assert check(history.operations, KeyValue()).answer is HELD
+    answered = [each for each in history.operations if isinstance(each.command, Read) and not each.open]
+    wrong = [replace(each, result=99) if each is answered[-1] else each for each in history.operations]
+    assert check(wrong, KeyValue()).answer is VIOLATED
 
 
 def test_a_history_that_makes_no_sense_is_refused() -> None:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from sim.linearizability import KeyValue, check, picture, smallest_part
+from sim.linearizability import History, KeyValue, Read, Write, check, picture, smallest_part
 from tests.sim.linearizability.histories import explained_by_some_order, spoiled, told, truthful
 
 STALE = (
@@ -26,6 +26,25 @@ def test_a_write_that_a_read_needs_stays() -> None:
     assert [each.client for each in part.operations] == ["A", "B", "C"]
     assert part.operations[0].open  # it had not returned when the violation was complete
     assert part.before == (None,)
+
+
+def test_the_order_at_one_instant_counts_in_the_part_too() -> None:
+    history = History()
+    long = history.call("A", 0, Read("x"))
+    for value in (1, 2):
+        history.returned(history.call("B", 5, Write("x", value)), 5, None)
+    history.returned(long, 9, None)
+    history.returned(history.call("C", 10, Read("x")), 11, 1)
+    part = smallest_part(check(history.operations, KeyValue()))
+    assert part.before == (2,)
+    assert [each.client for each in part.operations] == ["C"]
+
+    history = History()
+    write = history.call("A", 1, Write("x", 3))
+    history.returned(history.call("B", 2, Read("x")), 5, 7)
+    history.returned(write, 5, None)
+    part = smallest_part(check(history.operations, KeyValue()))
+    assert [(each.client, each.open) for each in part.operations] == [("A", True), ("B", False)]
 
 
 def test_several_states_may_have_been_there_before() -> None:
