@@ -15,8 +15,8 @@ The bound, from the last heal, crash or restart, for a mesh of N (all terms from
   + 1.5 · push-pull interval(N)   anti-entropy mends what gossip missed
 
 It is a bound for judging, not an expectation: the report says how long it took. Once they agree, tables must go on
-agreeing while nothing disturbs the mesh; but not where packets are lost all the time, for there every lost probe may
-make a suspect for a moment.
+agreeing while nothing disturbs the mesh, until the run is over; but not where packets are lost all the time, or take
+longer than a probe waits, for there every probe that is not answered in time may make a suspect for a moment.
 
 Where a scenario heals only a core and leaves the rest broken, the tables of the core must come to agree, and be right,
 about the core's members, from when that is first found missing and within the same bound; of the other nodes only
@@ -68,6 +68,12 @@ def spreading(config: SwimConfig, members: int) -> Instant:
     return spread + 3 * push_pull_scale(members) * config.push_pull_interval // 2
 
 
+def probes_may_fail(world: World) -> bool:
+    """Whether a probe of a node that runs, and is not cut off, may be without an ack in time, as the links are now."""
+    network = world.network
+    return network.lossy or 2 * network.one_way_max > world.processes[0].config.swim.probe_timeout
+
+
 def _misjudged(running: Sequence[Process]) -> str:
     """The first member found that announces something else than some node believes; empty where there is none."""
     announced = [(process, own) for process in running if (own := own_row(process.core)) is not None]
@@ -107,7 +113,7 @@ class Agreement(Checker):
         if self.world.disturbed_at != self._disturbed:
             self._disturbed = self.world.disturbed_at
             self.agreed_at = None
-        if self.settled and self.world.network.lossy:
+        if self.settled and probes_may_fail(self.world):
             return ""
         difference = self._difference()
         if not difference and self.agreed_at is None:

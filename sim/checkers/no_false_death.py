@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from protocols.core import Fact, Instant
 from protocols.membership.facts import MemberChanged, NodeStarted
 from protocols.membership.member import State
-from sim.checkers.agreement import agreement_bound
+from sim.checkers.agreement import agreement_bound, probes_may_fail
 from sim.checkers.checker import Checker
 from sim.inspect import own_row
 from sim.process import Process
@@ -62,9 +62,7 @@ class NoFalseDeath(Checker):
 
     def _excused(self, now: Instant, subject: Process) -> bool:
         world = self.world
-        if world.misleading or world.network.lossy or not world.network.whole:
-            return True
-        if 2 * world.network.one_way_max > world.processes[0].config.swim.probe_timeout:
+        if world.misleading or not world.network.whole or probes_may_fail(world):
             return True
         since = max(world.misled_at, self._anew_at[subject.index])
         return since >= 0 and now < since + self._calm_after

@@ -1,9 +1,12 @@
 """Nodes that agree on the members agree on who owns every key.
 
-Judged at the end of a run, where all tables agree: then every running node must name the same owner for every key of a
-sample and every handler, and it must be the one that a ring built here, from what is known to run, names. Where the
-tables differ, `agreement` speaks and this checker holds its tongue. In a large mesh an even sample of nodes is asked:
-each answer costs the node a look at its whole table.
+Judged where all tables agree: then every running node must name the same owner for every key of a sample and every
+handler, and it must be the one that a ring built here, from what is known to run, names. That is as soon as they agree
+in the settling phase, and once more at the end, if they still do. Tables that never agree are the business of
+`agreement`; where that is not asked, this checker waits as long and then says that there was nothing to judge. In a
+large mesh an even sample of nodes is asked: each answer costs the node a look at its whole table.
+
+Where a scenario heals only a core, it is judged at the end, and only if all that run happen to agree.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from protocols.core import Instant
 from protocols.membership.member import STATE_MASK, State
 from protocols.node import Node
 from protocols.ring.placement import Ring, RingMember
+from sim.checkers.agreement import Agreement, agreement_bound
 from sim.checkers.checker import Checker
 from sim.inspect import own_row, owner_of, rows_of
 from sim.process import Process
@@ -36,9 +40,32 @@ class RingOwners(Checker):
         super().__init__(world)
         self.keys = tuple(f"sample-{number}" for number in range(SAMPLE_KEYS))
         self.judged = False
-        """Whether the members agreed at the end, so that there was something to judge."""
+        """Whether the members have ever agreed, so that there was something to judge."""
+        self._owners: dict[tuple[RingMember, ...], list[str | None]] = {}
+        """By the members of a ring, who owns the keys."""
+
+    def deadline(self) -> Instant:
+        processes = self.world.processes
+        return self.asked_since() + agreement_bound(processes[0].config.swim, len(processes))
+
+    def waits_for(self, now: Instant) -> str:
+        world = self.world
+        if self.judged or len(world.core) < len(world.processes):
+            return ""
+        self._judge(now)
+        if self.judged or not world.running():
+            return ""
+        spoken_of = any(isinstance(checker, Agreement) for checker in world.watch.checkers)
+        return (
+            ""
+            if spoken_of and now >= self.deadline()
+            else "the members do not agree, so nobody can be asked for owners"
+        )
 
     def finish(self, now: Instant) -> None:
+        self._judge(now)
+
+    def _judge(self, now: Instant) -> None:
         running = [process for process in self.world.running() if isinstance(process.core, Node)]
         wanted = max(NODES_ASKED_MIN, ROWS_LOOKED_AT_MAX // max(1, len(running)))
         asked = running[:: -(-len(running) // wanted) or 1]
@@ -46,17 +73,16 @@ class RingOwners(Checker):
             return
         self.judged = True
         handlers = sorted({handler.name for process in running for handler in process.config.handlers})
-        built: dict[tuple[RingMember, ...], list[str | None]] = {}
         for handler in handlers:
             members = tuple(
                 RingMember(process.config.node_id, process.config.weight, process.config.zone)
                 for process in running
                 if any(offered.name == handler for offered in process.config.handlers)
             )
-            expected = built.get(members)
+            expected = self._owners.get(members)
             if expected is None:
                 ring = Ring(members)
-                expected = built[members] = [ring.owner(key) for key in self.keys]
+                expected = self._owners[members] = [ring.owner(key) for key in self.keys]
             for process in asked:
                 self._compare(now, process, handler, expected)
 

@@ -33,6 +33,7 @@ from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
 from protocols.membership.gossip import decimal_digits
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq
 from protocols.wire import encode_message
+from sim.checkers.agreement import probes_may_fail
 from sim.checkers.checker import Checker
 from sim.clock import PAR
 from sim.process import Process
@@ -115,8 +116,7 @@ class TrafficIsFlat(Checker):
         pieces += facts[Refuted] + boots
         retransmits = max(1, config.retransmit_mult * decimal_digits(count))
         updates = pieces * (retransmits - 1 + config.gossip_fanout)
-        calm = not world.disturbed and not world.network.drops and not world.network.lossy
-        calm = calm and 2 * world.network.one_way_max <= config.probe_timeout
+        calm = not world.disturbed and not world.network.drops and not probes_may_fail(world)
         if calm and not facts[MemberChanged]:
             return 2 * probes, updates
         packets = (2 + 5 * config.indirect_probes) * probes

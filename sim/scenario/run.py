@@ -141,24 +141,38 @@ class Run:
                 self.timeline.fired[kind] = self.timeline.fired.get(kind, 0) + times
 
     def settle(self) -> None:
-        """Go on until every checker has what it waits for, or its bound, or the scenario's own, has passed."""
+        """Go on until all checkers at once have what they wait for, or their bounds, or the scenario's, have passed.
+
+        One that has it is not asked again before all others have it, too; what it asks for must still be so then.
+        """
         world = self.world
-        waiting = list(world.watch.checkers)
         bound_s = self.scenario.liveness.bound_s
-        end = world.kernel.now + nanos(bound_s)
+        end = world.kernel.now + nanos(bound_s) if bound_s else 0
+        waiting = list(world.watch.checkers)
+        content: list[Checker] = []
         while waiting and not world.stopped:
             now = world.kernel.now
-            still: list[Checker] = []
-            for checker in waiting:
-                missing = checker.waits_for(now)
-                if missing and now < (end if bound_s else checker.deadline()):
-                    still.append(checker)
-                elif missing:
-                    since = (now - world.disturbed_at) / NANOS_PER_S
-                    checker.violated(now, None, f"{since:.0f} s after the last disturbance: {missing}")
-            waiting = still
+            waiting, satisfied = self._ask(now, waiting, end)
+            if not waiting:
+                waiting, content = self._ask(now, content, end)
+            content += satisfied
             if waiting:
                 world.run(now + NANOS_PER_S)
+
+    def _ask(self, now: Instant, checkers: Sequence[Checker], end: Instant) -> tuple[list[Checker], list[Checker]]:
+        """Of `checkers`, (those that wait, those that have it); one that waits and has no time left speaks up."""
+        waiting: list[Checker] = []
+        content: list[Checker] = []
+        for checker in checkers:
+            missing = checker.waits_for(now)
+            if not missing:
+                content.append(checker)
+            elif now < (end or checker.deadline()):
+                waiting.append(checker)
+            else:
+                since = (now - self.world.disturbed_at) / NANOS_PER_S
+                checker.violated(now, None, f"{since:.0f} s after the last disturbance: {missing}")
+        return waiting, content
 
     def finish(self) -> None:
         """Let every checker and every core have its last word, and fold the final state into the trace."""
