@@ -18,7 +18,8 @@ with another content, that no attempt of it is started twice, and that its idemp
 attempts were durable is then read from its coordinator's disk.
 
 Where a scenario heals only a core, a result is owed by coordinators in the core, for tasks that a node of it can run.
-Where it destroys what a coordinator had on its disk (`Process.lost_data`), nothing is owed for what that node took in.
+Where it destroys what a coordinator had on its disk (`Process.lost_data`), nothing is owed for the tasks that are gone;
+for those that are still there, and all that the node takes in later, as for any other.
 """
 
 from __future__ import annotations
@@ -89,6 +90,20 @@ class OneResult(Checker):
         """When a task was last accepted, or a result recorded: a backlog is worked off at the pace of the bodies."""
 
     # The coordinator's disk.
+
+    def on_boot(self, now: Instant, process: Process) -> None:
+        if process.lost_data:
+            for task_id in [task_id for task_id in self._open if self._is_gone(process, task_id)]:
+                del self._open[task_id]
+            for key, task_id in list(self._by_idempotency.items()):
+                if self._is_gone(process, task_id):
+                    del self._by_idempotency[key]
+
+    def _is_gone(self, process: Process, task_id: str) -> bool:
+        """Whether `process` coordinates the task, and not all of it is on its disk any more."""
+        records = process.disk.records
+        keys = (TASK_PREFIX + task_id, PROGRESS_PREFIX + task_id)
+        return self.tasks[task_id].coordinator is process and not all(key in records for key in keys)
 
     def on_durable(self, now: Instant, process: Process, records: tuple[Record, ...]) -> None:
         for record in records:
@@ -202,7 +217,7 @@ class OneResult(Checker):
             return
         if command.idempotency_key:
             same = self._by_idempotency.setdefault((process.index, command.idempotency_key), task_id)
-            if same != task_id and not process.lost_data:
+            if same != task_id:
                 text = f"took the key {command.idempotency_key!r} in as task {task_id}, and as {same} before"
                 self.violated(now, process, text)
         tracked.accepted = True
@@ -241,7 +256,7 @@ class OneResult(Checker):
         return f"{len(waiting)} accepted task(s) have no result, such as {waiting[0]} of {where}: {progress}"
 
     def _is_owed(self, tracked: Tracked) -> bool:
-        if not tracked.coordinator.up or tracked.coordinator.lost_data:
+        if not tracked.coordinator.up:
             return False
         core = self.world.core
         if len(core) == len(self.world.processes):
@@ -253,7 +268,8 @@ class OneResult(Checker):
     def finish(self, now: Instant) -> None:
         for task_id in self._open:
             coordinator = self.tasks[task_id].coordinator
-            if TASK_PREFIX + task_id not in coordinator.disk.records and not coordinator.lost_data:
+            destroyed = coordinator.lost_data and not coordinator.up  # what it has lost shows when it starts
+            if TASK_PREFIX + task_id not in coordinator.disk.records and not destroyed:
                 self.violated(now, coordinator, f"lost task {task_id}, which it had accepted")
 
 

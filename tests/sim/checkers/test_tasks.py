@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from protocols.tasks.book import PROGRESS_PREFIX
 from protocols.tasks.task import TaskState
 from sim.checkers import OneReply, OneResult, one_result
-from sim.faults import Crash
-from sim.scenario import Run, Scenario
+from sim.faults import Crash, Wipe
+from sim.scenario import Run, Scenario, run
+from tests.sim.planted.tasks import ForgetsItsTasks
 
 WORK = Scenario(nodes=4, seconds=40, tasks_per_s=10, faults=(Crash(10, 15, 2), Crash(20, 25, 1)))
 
@@ -54,21 +56,57 @@ def test_of_a_mesh_whose_rest_is_broken_only_the_core_owes_results() -> None:
     assert checker.waits_for(one.end) == ""
 
 
-def test_a_coordinator_whose_data_was_destroyed_owes_nothing() -> None:
+def test_a_coordinator_owes_nothing_for_tasks_that_were_destroyed_and_all_for_those_that_were_not() -> None:
     one = Run(replace(WORK, faults=()), (OneResult, OneReply))
     one.start()
     one.world.run(one.end)
+    world = one.world
+    checker = world.watch.checkers[0]
+    assert isinstance(checker, OneResult)
+
+    def owed() -> list[str]:
+        return [task_id for task_id in checker._open if checker._is_owed(checker.tasks[task_id])]
+
+    coordinator = checker.tasks[owed()[0]].coordinator
+    mine = [task_id for task_id in owed() if checker.tasks[task_id].coordinator is coordinator]
+    others = [task_id for task_id in owed() if task_id not in mine]
+    assert len(mine) > 1
+    world.crash(coordinator)
+    coordinator.lost_data = True
+    del coordinator.disk.records[PROGRESS_PREFIX + mine[0]]
+    checker.finish(one.end)
+    assert owed() == others
+    world.boot(coordinator)
+    assert sorted(owed()) == sorted([*mine[1:], *others])
+    one.settle()
+    one.finish()
+    assert world.watch.violations == []
+    assert all(checker.tasks[task_id].final for task_id in mine[1:])
+
+
+def test_what_a_node_takes_in_after_its_data_was_destroyed_is_owed_like_any_other() -> None:
+    wiped = replace(WORK, nodes=2, seconds=30, faults=(Wipe(5, 6, nodes=("n0",)), Crash(20, 22, nodes=("n0",))))
+    assert run(wiped).violations == ()
+    broken = run(wiped, core_factory=ForgetsItsTasks)
+    assert {violation.property for violation in broken.violations} == {"one_result"}
+    assert any(" of n0: " in violation.text for violation in broken.violations)
+
+
+def test_a_wiped_node_that_stays_down_has_lost_no_task_that_it_owes() -> None:
+    one = Run(replace(WORK, nodes=2, seconds=30, faults=(Crash(1, None, nodes=("n1",)),)), (OneResult,))
+    one.start()
+    one.faults_phase()
+    victim = one.world.processes[0]
+    one.world.crash(victim)
+    one.world.wipe(victim)
+    one.heal()
+    one.settle()
+    one.finish()
     checker = one.world.watch.checkers[0]
     assert isinstance(checker, OneResult)
-    assert checker.waits_for(one.end)
-    for process in one.world.processes:
-        process.lost_data = True
-        process.disk.records.clear()
-    assert checker.waits_for(one.end) == ""
-    checker.finish(one.end)
+    assert checker._open
     assert one.world.watch.violations == []
-    for process in one.world.processes:
-        process.lost_data = False
+    victim.lost_data = False
     checker.finish(one.end)
     assert {violation.property for violation in one.world.watch.violations} == {"one_result"}
 
