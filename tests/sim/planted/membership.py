@@ -26,7 +26,19 @@ from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Ping
 from protocols.membership.records import GENERATION_KEY
 from protocols.membership.swim import Swim
-from tests.sim.planted.mutant import CRASHES, CUT, CUTS, JOIN, MANY, QUIET, Tampered, mutant_by, mutant_of, patched
+from tests.sim.planted.mutant import (
+    CRASHES,
+    CUT,
+    CUTS,
+    JOIN,
+    LOST,
+    MANY,
+    QUIET,
+    Tampered,
+    mutant_by,
+    mutant_of,
+    patched,
+)
 
 
 class ForgetsItsGeneration(Tampered):
@@ -59,6 +71,16 @@ class OverfillsPackets(Tampered):
             else effect
             for effect in effects
         ]
+
+
+class AcksTwiceAfterADeath(Tampered):
+    """Once a node takes another one for dead, it answers every ping twice."""
+
+    def tamper_with_effects(self, effects: list[Effect]) -> list[Effect]:
+        acks: list[Effect] = [
+            effect for effect in effects if isinstance(effect, Send) and isinstance(effect.message, Ack)
+        ]
+        return effects + acks if any(row.state is State.DEAD for row in self.swim.table) else effects
 
 
 def believes_whatever_comes_last() -> AbstractContextManager[None]:
@@ -227,6 +249,7 @@ MEMBERSHIP = (
     mutant_of(ForgetsItsGeneration, CRASHES, "incarnations_grow"),
     mutant_of(SpeaksOutOfRange, QUIET, "survives_the_wire"),
     mutant_of(OverfillsPackets, MANY, "fits_a_packet"),
+    mutant_of(AcksTwiceAfterADeath, replace(LOST, seconds=60), "traffic_is_flat"),
     mutant_by(believes_whatever_comes_last, CUT, "incarnations_grow"),
     mutant_by(raises_the_dead, CUT, "no_resurrection"),
     mutant_by(raises_incarnations_of_others, CUT, "incarnations_grow"),
