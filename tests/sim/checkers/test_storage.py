@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocols.core import Delete, Instant, Put, Record, Save
+from protocols.limits import DETAIL_CHARS_MAX
 from protocols.membership.records import Generation, Peers
-from sim.checkers import DurableStays, SavesAreFifo
+from protocols.tasks.task import TaskProgress, TaskState
+from sim.checkers import DurableStays, SavesAreFifo, SurvivesTheWire
 from sim.process import Process
 from tests.sim.simkit import MS, Small
 
@@ -177,3 +179,17 @@ def test_a_crash_drops_what_has_not_been_answered() -> None:
     desk.restart()
     desk.answer(desk.save())
     assert desk.fallen == []
+
+
+def test_the_first_record_of_a_type_must_come_back_from_its_bytes_and_then_those_of_one_save_in_sixteen() -> None:
+    desk = Desk()
+    wire = SurvivesTheWire(desk.world)
+    wordy = TaskProgress("a", TaskState.FAILED, 1, "", 0, 0, detail="x" * (DETAIL_CHARS_MAX + 1))
+    unreadable = Put("progress/a", wordy)
+    wire.on_durable(desk.now, desk.process, (number(1),))
+    assert desk.fallen == []
+    wire.on_durable(desk.now, desk.process, (unreadable,))
+    assert desk.fallen == ["survives_the_wire"]
+    for _ in range(16):
+        wire.on_durable(desk.now, desk.process, (unreadable,))
+    assert desk.fallen == ["survives_the_wire"] * 2
