@@ -41,6 +41,7 @@ class RingOwners(Checker):
         self.keys = tuple(f"sample-{number}" for number in range(SAMPLE_KEYS))
         self.judged = False
         """Whether the members have ever agreed, so that there was something to judge."""
+        self._wrong = False
         self._owners: dict[tuple[RingMember, ...], list[str | None]] = {}
         """By the members of a ring, who owns the keys."""
 
@@ -63,7 +64,8 @@ class RingOwners(Checker):
         )
 
     def finish(self, now: Instant) -> None:
-        self._judge(now)
+        if not self._wrong:
+            self._judge(now)
 
     def _judge(self, now: Instant) -> None:
         running = [process for process in self.world.running() if isinstance(process.core, Node)]
@@ -92,6 +94,7 @@ class RingOwners(Checker):
             if named != owner:
                 text = f"names {self._name(named)} as the owner of {key!r} for {handler}; it is {self._name(owner)}"
                 self.violated(now, process, text)
+                self._wrong = True
                 return
 
     def _members_agree(self, running: list[Process], asked: list[Process]) -> bool:
