@@ -256,13 +256,17 @@ class Process:
         self.disk.stop()
 
     def go_on(self, now: Instant) -> None:
-        """SIGCONT: everything that has come meanwhile is handled now, in the order in which it came."""
+        """SIGCONT: everything that has come meanwhile is handled now, in the order in which it came.
+
+        It is handled here and not by way of the heap, where something else that comes at this very instant may stand
+        in front of it: on a stream, what was said later.
+        """
         if not self.stopped:
             raise ValueError(f"{self.name} is not stopped")
         self.stopped = False
         self._live = self.core
         for event in self._backlog.take():
-            heappush(self._heap, (now, self._next_sequence(), self._on_late, event, self.boots))
+            self.step(now, event)
         self.disk.go_on(now)
 
     def _wait(self, now: Instant, event: Event) -> None:
@@ -272,8 +276,8 @@ class Process:
             self.world.network.lost_on_arrival(now, self.station, each, why)
 
     def _late(self, now: Instant, event: Event, life: int) -> None:
-        """Something that was for this node in its life number `life`."""
-        if life == self.boots:
+        """Something from this node to itself, said in its life number `life`."""
+        if life == self.boots and self.core is not None:
             self.step(now, event)
 
     # The driver.

@@ -212,6 +212,19 @@ def test_a_stopped_node_handles_nothing_and_then_everything_in_order() -> None:
     assert {at for at, *_ in small.ears.heard} == {10 * S}
 
 
+def test_what_comes_in_the_very_instant_in_which_a_node_goes_on_is_behind_what_waited() -> None:
+    small = Small(2, link=LinkProfile(latency_ms_min=1.0, latency_ms_max=1.0))
+    small.run(1)
+    world = small.world
+    go_on = world.pause(world.processes[1])
+    world.kernel.push(small.now + 10 * MS, lambda now, a, b: go_on())
+    small.ask(0, Say(small.endpoint(1), 1, first=1))
+    small.run(0.009)
+    small.ask(0, Say(small.endpoint(1), 1, first=2))
+    small.run(0.1)
+    assert small.ears.numbers(1, "Line") == [1, 2]
+
+
 def test_a_stopped_nodes_socket_buffer_drops_the_newest_when_it_is_full() -> None:
     small = Small(2)
     go_on = small.world.pause(small.world.processes[0])
