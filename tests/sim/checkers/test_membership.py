@@ -79,7 +79,8 @@ def test_a_round_of_its_own_probes_is_enough_for_a_node_to_doubt_one_that_is_dow
         elif what == "drift":
             world.drift(first, -100_000)
         elif what == "told":
-            fact = MemberChanged(lost.config.node_id, lost.name, State.ALIVE, 1, 1, lost.config.node_id)
+            told = precedence_of(1, 1, State.ALIVE)
+            fact = MemberChanged(lost.config.node_id, lost.name, told, lost.config.node_id)
             world.watch.checkers[0].on_fact(world.kernel.now, first, fact)
         elif what == "restart":
             world.crash(first)
