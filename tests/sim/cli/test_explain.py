@@ -60,7 +60,7 @@ bound_s = 77
 
 def explained(text: str, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     """What it says, on one line."""
-    Path("x.toml").write_text(text)
+    Path("x.toml").write_text(f"{text}\n")
     assert main(["explain", "x.toml", *options]) == Exit.HELD
     return " ".join(capsys.readouterr().out.split())
 
