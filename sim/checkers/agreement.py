@@ -187,7 +187,7 @@ class Agreement(Checker):
                 row = rows.get(lost.config.node_id)
                 if row is not None and row.state < State.DEAD:
                     return f"{process.name} takes {lost.name} for {row.state.name.lower()}, but it is down"
-        return ""
+        return _misjudged(core)
 
     def _describe(self, process: Process, node_id: str) -> str:
         other = self.world.by_id[node_id]
