@@ -76,6 +76,13 @@ def joined(code: str, address: str, cwd: Path = ROOT) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that a test has killed take their time to come back where the machine has much to do."""
+    for limit in ("WORKERS_S", "WORKERLESS_MAX_S", "ANSWER_S"):
+        monkeypatch.setattr(dask, limit, 300)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with cluster_of(2) as cluster:
@@ -141,7 +148,7 @@ def test_workers_that_are_missing_or_run_other_code_are_told_of(
     with cluster_of(0) as cluster:
         with pytest.raises(ScenarioError, match=f"has no workers. Start some .* dask worker {cluster.address}"):
             next(dask_sweep(SHORT, range(3), cluster.address))
-        monkeypatch.setattr(dask, "WORKERS_S", 60)
+        monkeypatch.setattr(dask, "WORKERS_S", 300)
         with (
             joined(WITHOUT_THE_PACKAGE, cluster.address),
             pytest.raises(ScenarioError, match="cannot import this package"),

@@ -21,6 +21,7 @@ from sim.cli.sweeping import Sweep
 from sim.errors import ScenarioError
 from sim.scenario import Report, Scenario, run
 from sim.show.progress import with_progress
+from sim.sweep import dask
 from tests.sim.test_sweep_dask import CLUSTER, started
 
 QUICK = Scenario(nodes=3, seconds=5)
@@ -290,7 +291,10 @@ def test_a_cluster_that_is_not_there_is_unusable_input(capsys: pytest.CaptureFix
     assert output.out == ""
 
 
-def test_a_cluster_gives_what_this_machine_gives(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_gives_what_this_machine_gives(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask, "WORKERS_S", 300)
     Path("never.toml").write_text(NEVER.replace("everybody_was_down", "false_suspicion") + "faults = ['halves@1-9']")
     sweep = ["run", "never.toml", "--seeds", "0..6", "--json"]
     assert main([*sweep, "--jobs", "1"]) == Exit.HELD
