@@ -182,10 +182,15 @@ async def test_a_client_that_vanishes_while_nothing_is_read_from_it_is_noticed_t
         await desk.until("waits_cancelled", IN_FLIGHT_MAX)
 
 
+@pytest.fixture
+def leaping_clock() -> trio.testing.MockClock:
+    """Goes as real time does, and leaps when the test says so."""
+    return trio.testing.MockClock(rate=1.0)
+
+
 async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, leaping_clock: trio.testing.MockClock
 ) -> None:
-    monkeypatch.setattr(server_module, "STALL_S", 0.3)
     desk = Desk()
     desk.finish("big", '"' + "x" * 500_000 + '"')
     async with serving(root, desk):
@@ -193,10 +198,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(
             line = encode_call(1, GetTask("big"))
             await stream.send_all(line * IN_FLIGHT_MAX + encode_call(2, GetTask("t9", 60_000)))
             await desk.until("calls", IN_FLIGHT_MAX)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            monkeypatch.undo()  # it is stuck by now, and those who do read have all the time that they usually have
             async with connect(root) as other:
                 assert isinstance(await other.call(Submit("h")), Accepted)
+            leaping_clock.jump(server_module.STALL_S)
             # The whole connection goes, the request behind the stalled ones with it, and nothing is read any more.
             with pytest.raises(trio.BrokenResourceError):  # noqa: PT012  # the loop is the statement under test
                 while True:
