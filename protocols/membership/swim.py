@@ -48,9 +48,8 @@ DEAD = int(State.DEAD)
 LEFT = int(State.LEFT)
 SPREADING_TIMES = 2
 """A profile counts as known to all once it has had this many times the time that one queue takes to pass it on."""
-NOBODY = Member(Alive("", 0, Profile("", "")), 0, "", 0)
+NOBODY = Member(Alive("", -1, Profile("", "")), -1, "", 0)
 """Stands for a row that is not there: everything is news of a stranger."""
-NOBODY.stale_to = -1
 
 
 class Swim:
@@ -130,21 +129,44 @@ class Swim:
         """Take in the rows of another table (push-pull)."""
         table = self.table
         own, below = table.rows.own.get, table.rows.below.get
+        me = self._id
         # Of a table that is exchanged in peace every row is known.
         for row in [
             each
             for each in rows
-            if type(each) is not Alive or each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).stale_to
+            if type(each) is not Alive
+            or each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).alive.precedence
+            or each.node_id == me
         ]:
+            known = table.get(row.node_id)
+            if known is not None and known is self.me and self._contest(now, known, row):
+                continue
             if type(row) is Alive:
-                self.hear(now, (row,))
-            elif type(row) is Believed:
-                known = table.get(row.alive.node_id)
-                if known is None or row.precedence > known.precedence or row.alive.precedence > known.alive.precedence:
-                    self._merge_believed(now, row, known)
+                self._learn(now, row, known)
+            elif type(row) is Believed and (
+                known is None or row.precedence > known.precedence or row.alive.precedence > known.alive.precedence
+            ):
+                self._merge_believed(now, row, known)
+
+    def _contest(self, now: Instant, me: Member, row: Alive | Believed) -> bool:
+        """Outdo an announcement in this node's name that it never made, and that its own does not outrank.
+
+        It is that of an earlier life, which was lost with the disk, or a broken peer's. Nothing else would: it says
+        something else in an incarnation that this node may have reached long ago.
+        """
+        alive = row.alive if isinstance(row, Believed) else row
+        if alive.precedence < me.alive.precedence or alive.profile == me.alive.profile:
+            return False
+        highest = max(alive.precedence, row.precedence, me.precedence)
+        self._refute(now, me, Alive(self._id, with_state(highest, State.ALIVE), alive.profile))
+        return True
 
     def _merge_believed(self, now: Instant, row: Believed, known: Member | None) -> None:
-        state = state_of(row.precedence)
+        announced, state = row.alive.precedence, state_of(row.precedence)
+        if announced & STATE_MASK != ALIVE or announced > row.precedence:
+            return  # no table of an honest peer has such a row
+        if generation_of(announced) != generation_of(row.precedence):
+            return
         if known is None and state in (State.DEAD, State.LEFT):
             # Nobody here ever saw it alive: remember it as it is, without raising it for a last suspicion.
             self._remember(now, row)
@@ -170,17 +192,12 @@ class Swim:
             self.view += 1
 
     def _remember(self, now: Instant, row: Believed) -> None:
-        announced, believed = row.alive.precedence, row.precedence
-        if announced & STATE_MASK != ALIVE or announced > believed:
-            return  # no table of an honest peer has such a row
-        if generation_of(announced) != generation_of(believed) or generation_of(believed) == GENERATION_MAX:
-            return
         if not _is_honest(row.alive):
             return
         age = row.age_minutes * NANOS_PER_MINUTE
         if age > self.config.swim.remember_dead:
             return  # its time is over: whoever takes it in again keeps it in the mesh for ever
-        member = Member(row.alive, believed, row.by, now - age)
+        member = Member(row.alive, row.precedence, row.by, now - age)
         self.table.insert(member)
         self._notify_changed(member)
 
@@ -274,7 +291,8 @@ class Swim:
             self.outgrown = max(self.outgrown, generation + 1)  # only a new life can still outrank that
             return
         precedence = (with_state(update.precedence, State.ALIVE)) + INCARNATION_STEP
-        if self._is_spreading(now):
+        # An incarnation that this node never had comes with an announcement that it never made.
+        if self._is_spreading(now) or incarnation > row.incarnation + 1 or type(update) is Alive:
             alive = Alive(self._id, precedence, row.alive.profile)
             self.me = self.table.believe(now, row, alive, precedence, self._id)
             self.queue.put(alive)

@@ -9,7 +9,7 @@ from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import Alive, Believed, Profile, Refutation, State, Update, precedence_of, size_bound
 from protocols.membership.messages import Ack, Gossip, Ping, PushPull
-from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
+from tests.protocols.harness import Host, World, accuse, alive, config_of, endpoint_of, id_of
 
 LONG_AFTER_S = 20.0
 """When the profile of a node of a small mesh has had its time to spread."""
@@ -208,6 +208,78 @@ def test_nobody_teaches_a_node_what_it_announces_itself() -> None:
     row = host.row("a")
     assert row is not None
     assert row.alive.profile == own.alive.profile
+
+
+# Announcements in a node's name that it never made: those of a life that was lost with its disk, or a broken peer's.
+
+
+def foreign_words() -> list[Update]:
+    return [alive("a", 1, 6, at="elsewhere.test:1"), refutes("a", 1, 6), accuse("a", State.SUSPECT, 1, 6)]
+
+
+@pytest.mark.parametrize("word", foreign_words())
+def test_an_incarnation_that_a_node_never_had_is_outdone_in_full(word: Update) -> None:
+    """Without the profile all others would stay with the one that came with that incarnation."""
+    host = lone_node("b")
+    host.world.run(2)
+    assert not told_by(host, "a")
+    own = host.row("a")
+    assert own is not None
+    host.hears(endpoint_of("b"), Gossip((word,)))
+    assert told_by(host, "a") == {Alive(id_of("a"), precedence_of(1, 7, State.ALIVE), own.alive.profile)}
+
+
+@pytest.mark.parametrize("announced", [0, 2, 3])
+def test_a_table_that_takes_a_node_for_another_makes_it_say_what_it_is(announced: int) -> None:
+    """Nothing in that row outranks what the node is, and no refutation would put it right."""
+    host = lone_node("b")
+    host.world.run(2)
+    for incarnation in range(3):
+        host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT, 1, incarnation),)))
+    own = host.row("a")
+    assert own is not None
+    assert own.row(host.world.now) == believed("a", (1, 0), (1, 3, State.ALIVE), own.alive.profile)
+    other = alive("a", 1, announced, at="elsewhere.test:1")
+    row = believed("a", (1, announced), (1, 3, State.ALIVE), other.profile) if announced < 3 else other
+    host.hears(endpoint_of("b"), PushPull((row,), answer=False))
+    assert told_by(host, "a") == {Alive(id_of("a"), precedence_of(1, 4, State.ALIVE), own.alive.profile)}
+    host.world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), PushPull((row,), answer=False))
+    assert belief(host, "a") == (State.ALIVE, 1, 4), "what is outranked by now is not worth another word"
+
+
+def test_who_lost_its_disk_and_comes_back_as_something_else_is_known_as_that() -> None:
+    """It counts its lives anew, so both announcements have one precedence."""
+    world = World()
+    a, b, c = world.mesh("a", "b", "c", settle_s=LONG_AFTER_S)
+    b.crash()
+    b.disk.clear()
+    b.config = config_of("b", seeds=("a",), called="other")
+    b.start()
+    world.run_until(lambda: all((row := host.row("b")) and row.alive.profile.name == "other" for host in (a, c)), 10)
+
+
+def test_an_announcement_that_was_missed_is_taken_from_a_table_that_knows_it_by_the_refutation() -> None:
+    """Who held the announcement of incarnation 4 in its queue passed it on as that of 5."""
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 5),)))
+    host.hears(endpoint_of("c"), PushPull((alive("b", 1, 5, at="elsewhere.test:1"),), answer=False))
+    row = host.row("b")
+    assert row is not None
+    assert row.endpoint == Endpoint(id_of("b"), "elsewhere.test:1")
+
+
+@pytest.mark.parametrize(
+    "since", [(1, 0, State.ALIVE), (1, 5, State.ALIVE), (2, 6, State.ALIVE), (2, 5, State.SUSPECT)]
+)
+def test_a_row_that_no_table_of_an_honest_peer_has_is_not_taken_in(since: tuple[int, int, State]) -> None:
+    """It believes less than was announced, or of a life that has announced nothing."""
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((alive("b", 1, 3), refutes("b", 1, 7))))
+    before = host.row("b")
+    forged = believed("b", (1, 6), since, alive("b", at="elsewhere.test:1").profile)
+    host.hears(endpoint_of("c"), PushPull((forged,), answer=False))
+    assert host.row("b") is before
 
 
 # The dead are told so, and answer.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from msgspec.structs import replace
 
@@ -147,8 +147,9 @@ def drops_its_refutations() -> AbstractContextManager[None]:
     return patched(Swim, "_refute", refute)
 
 
-def forgets_what_was_announced() -> AbstractContextManager[None]:
-    """Whoever refutes has no handlers any more in the eyes of those who hear of it."""
+@contextmanager
+def forgets_what_was_announced() -> Iterator[None]:
+    """Whoever refutes has no handlers any more in the eyes of those who hear of it, and does not mind."""
     cleared = Swim._cleared
 
     def forget(self: Swim, now: Instant, row: Member, refutation: Refutation) -> None:
@@ -156,7 +157,8 @@ def forgets_what_was_announced() -> AbstractContextManager[None]:
         row = self.table.rows[refutation.node_id]
         self.table.learn(row, replace(row.alive, profile=replace(row.alive.profile, handlers=())))
 
-    return patched(Swim, "_cleared", forget)
+    with patched(Swim, "_cleared", forget), patched(Swim, "_contest", lambda self, now, me, row: False):
+        yield
 
 
 def believes_its_accusers() -> AbstractContextManager[None]:
