@@ -129,35 +129,33 @@ class Swim:
         """Take in the rows of another table (push-pull)."""
         table = self.table
         own, below = table.rows.own.get, table.rows.below.get
-        me = self._id
-        # Of a table that is exchanged in peace every row is known.
+        # Of a table that is exchanged in peace every row is known; within one process it is the very same.
         for row in [
             each
             for each in rows
-            if type(each) is not Alive
-            or each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).alive.precedence
-            or each.node_id == me
+            if type(each) is not Alive or (own(each.node_id) or below(each.node_id, NOBODY)).alive is not each
         ]:
-            known = table.get(row.node_id)
-            if known is not None and known is self.me and self._contest(now, known, row):
-                continue
-            if type(row) is Alive:
-                self._learn(now, row, known)
-            elif type(row) is Believed and (
-                known is None or row.precedence > known.precedence or row.alive.precedence > known.alive.precedence
-            ):
+            alive = row.alive if isinstance(row, Believed) else row
+            known = table.get(alive.node_id)
+            if known is not None:
+                if known is self.me and self._contest(now, known, alive, row.precedence):
+                    continue
+                if alive.precedence <= known.alive.precedence and row.precedence <= known.precedence:
+                    continue
+            if isinstance(row, Believed):
                 self._merge_believed(now, row, known)
+            else:
+                self._learn(now, alive, known)
 
-    def _contest(self, now: Instant, me: Member, row: Alive | Believed) -> bool:
+    def _contest(self, now: Instant, me: Member, alive: Alive, believed: int) -> bool:
         """Outdo an announcement in this node's name that it never made, and that its own does not outrank.
 
         It is that of an earlier life, which was lost with the disk, or a broken peer's. Nothing else would: it says
         something else in an incarnation that this node may have reached long ago.
         """
-        alive = row.alive if isinstance(row, Believed) else row
         if alive.precedence < me.alive.precedence or alive.profile == me.alive.profile:
             return False
-        highest = max(alive.precedence, row.precedence, me.precedence)
+        highest = max(alive.precedence, believed, me.precedence)
         self._refute(now, me, Alive(self._id, with_state(highest, State.ALIVE), alive.profile))
         return True
 

@@ -4,7 +4,8 @@
 - After *left* in a generation, it comes back only in a larger generation: it has started again.
 
 Judged on what nodes tell (`MemberChanged`), on the row behind every such word, and on all rows at the end. A node that
-restarts, or that has forgotten a member after its time, starts from nothing.
+restarts, or that has forgotten a member after its time, starts from nothing. A member whose data a scenario has
+destroyed (`Process.lost_data`) counts its lives anew, and may come back as one that is gone.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class NoResurrection(Checker):
         ):
             return
         subject = self.world.by_id.get(node_id)
+        if subject is not None and subject.lost_data:
+            return
         name = node_id if subject is None else subject.name
         gone = "left" if left else "died"
         self.violated(now, process, f"{how} {name} as {_life(precedence)}; to it, {name} {gone} as {_life(verdict)}")

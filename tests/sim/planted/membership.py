@@ -157,7 +157,7 @@ def forgets_what_was_announced() -> Iterator[None]:
         row = self.table.rows[refutation.node_id]
         self.table.learn(row, replace(row.alive, profile=replace(row.alive.profile, handlers=())))
 
-    with patched(Swim, "_cleared", forget), patched(Swim, "_contest", lambda self, now, me, row: False):
+    with patched(Swim, "_cleared", forget), patched(Swim, "_contest", lambda self, now, me, alive, believed: False):
         yield
 
 
