@@ -192,9 +192,14 @@ class Process:
     def up(self) -> bool:
         return self.core is not None
 
-    def reconfigure(self, *, seeds: tuple[str, ...]) -> None:
-        """Name other seeds in the node's configuration, from the next boot on."""
-        self.config = replace(self.config, seeds=seeds)
+    def reconfigure(self, *, seeds: tuple[str, ...] | None = None, weight: int | None = None) -> None:
+        """Give the node other seeds, or another weight, from the next boot on."""
+        config = self.config
+        self.config = replace(
+            config,
+            seeds=config.seeds if seeds is None else seeds,
+            weight=config.weight if weight is None else weight,
+        )
 
     def boot(self, now: Instant) -> None:
         """Build the core from what the disk holds, and wake it for the first time.

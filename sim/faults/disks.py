@@ -10,6 +10,7 @@ import random
 from typing import ClassVar, Self
 
 from protocols.core import NANOS_PER_S, Instant
+from protocols.limits import WEIGHT_MAX
 from sim.disk import FULL, Slowness, SyncFailure
 from sim.errors import ScenarioError
 from sim.faults.crashes import running_or_named
@@ -166,15 +167,20 @@ class Corrupt(NodeFault, frozen=True, tag="corrupt", forbid_unknown_fields=True)
 
 
 class Wipe(NodeFault, frozen=True, tag="wipe", forbid_unknown_fields=True):
-    """Some running nodes crash, lose their disks, and come back empty at the end. Destroys what they had promised."""
+    """Some running nodes crash, lose their disks, and come back empty at the end. Destroys what they had promised.
 
+    With `changed` they announce something else from then on, another weight, in lives that they count anew.
+    """
+
+    changed: bool = False
     misleads: ClassVar[bool] = False
 
     def nodes_down(self, nodes: int) -> int:
         return len(self.nodes) or self.count
 
     def describe(self) -> str:
-        return f"{self.whom} down, and their disks wiped, {self.when}"
+        anew = ", and another weight at the end" if self.changed else ""
+        return f"{self.whom} down, and their disks wiped, {self.when}{anew}"
 
     def begin(self, now: Instant, stage: Stage) -> Undo | None:
         victims = stage.victims(self, running_or_named(self, stage))
@@ -184,6 +190,8 @@ class Wipe(NodeFault, frozen=True, tag="wipe", forbid_unknown_fields=True):
 
         def replace(now: Instant) -> None:
             for victim in victims:
+                if self.changed:
+                    victim.reconfigure(weight=victim.config.weight % WEIGHT_MAX + 1)
                 stage.world.let_up(victim)
 
         return replace if victims else None

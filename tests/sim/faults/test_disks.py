@@ -10,7 +10,8 @@ from protocols.core import NANOS_PER_S
 from protocols.tasks.book import TASK_PREFIX
 from sim.disk import CANNOT_SYNC, FULL
 from sim.errors import ScenarioError
-from sim.faults import AnyFault, Corrupt, Crash, DiskFull, Fault, SlowDisk, SyncFails, Wipe
+from sim.faults import AnyFault, Corrupt, Crash, DiskFull, Fault, Isolate, SlowDisk, SyncFails, Wipe
+from sim.inspect import rows_of
 from sim.scenario import Scenario
 from tests.sim.faults.machines import Struck, held, settled
 from tests.sim.pingpong import Number, Write
@@ -157,6 +158,15 @@ def test_a_wiped_node_comes_back_empty_and_that_is_said() -> None:
     struck.run(2)
     assert struck.small.core(0).saved == {}
     assert [process.lost_data for process in struck.world.processes] == [True, False, False]
+
+
+def test_a_wiped_node_may_come_back_as_something_else_and_everybody_learns_it() -> None:
+    """It counts its lives anew, so nothing that it says outranks what the others remember of it."""
+    wipe, cut = Wipe(8, 8.2, nodes=("n1",), changed=True), Isolate(15, 18, nodes=("n1",))
+    one = settled(Scenario(nodes=5, seconds=60, faults=(wipe, cut)))
+    assert held(one)
+    node_id = one.world.processes[1].config.node_id
+    assert [rows_of(process.core)[node_id].alive.profile.weight for process in one.world.processes] == [2] * 5
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -27,6 +27,7 @@ from protocols.membership.messages import Ack, Gossip, Ping
 from protocols.membership.records import GENERATION_KEY
 from protocols.membership.swim import Swim
 from tests.sim.planted.mutant import (
+    ANEW,
     CRASHES,
     CUT,
     CUTS,
@@ -161,6 +162,11 @@ def forgets_what_was_announced() -> Iterator[None]:
         yield
 
 
+def lets_others_say_what_it_is() -> AbstractContextManager[None]:
+    """Who lost its disk keeps silent where others still take it for what it announced before."""
+    return patched(Swim, "_contest", lambda self, now, me, alive, believed: False)
+
+
 def believes_its_accusers() -> AbstractContextManager[None]:
     """A node takes over what others say of itself."""
     refute = Swim._refute
@@ -258,6 +264,7 @@ MEMBERSHIP = (
     mutant_by(reuses_an_incarnation, CUT, "incarnations_grow"),
     mutant_by(drops_its_refutations, CUT, "agreement"),
     mutant_by(forgets_what_was_announced, CUT, "agreement", "one_profile"),
+    mutant_by(lets_others_say_what_it_is, ANEW, "agreement"),
     mutant_by(believes_its_accusers, CUT, "nobody_sees_itself_dead"),
     mutant_by(never_reaches_out_to_the_dead, CUT, "agreement"),
     mutant_by(stops_listening_at_old_news, CUTS, "merge_is_a_join"),

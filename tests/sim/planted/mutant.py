@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from protocols.config import NodeConfig
 from protocols.core import Effect, Event, Instant, Put, Step
 from protocols.node import Node
-from sim.faults import Crash, Halves
+from sim.faults import Crash, Halves, Isolate, Wipe
 from sim.process import CoreFactory
 from sim.scenario import Scenario, run
 
@@ -30,6 +30,7 @@ MANY = Scenario(nodes=40, seconds=30)
 JOIN = Scenario(nodes=7, seconds=30, start="join")
 LOST = Scenario(nodes=6, seconds=20, faults=(Crash(18, None, 1),))
 WORK = Scenario(nodes=4, seconds=40, tasks_per_s=5)
+ANEW = Scenario(nodes=5, seconds=60, faults=(Wipe(8, 8.2, nodes=("n1",), changed=True), Isolate(15, 18, nodes=("n1",))))
 CRASHES = Scenario(nodes=4, seconds=50, tasks_per_s=5, faults=(Crash(8, 14, 2), Crash(20, 26, 2), Crash(32, 38, 2)))
 
 
