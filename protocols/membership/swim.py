@@ -302,9 +302,12 @@ class Swim:
         self._outbox.notify(Refuted(accuser, incarnation))
 
     def _is_spreading(self, now: Instant) -> bool:
-        """Whether there may be members that do not know this node's profile yet, so that a refutation has to say it."""
+        """Whether there may be members that do not know this node's profile yet, so that a refutation has to say it.
+
+        One that takes the place of the announcement in the queue says it in any case (`gossip.py`).
+        """
         passing_on = self.retransmits() * self.config.swim.gossip_interval
-        return now < self._announced_at + SPREADING_TIMES * passing_on or type(self.queue.about(self._id)) is Alive
+        return now < self._announced_at + SPREADING_TIMES * passing_on
 
     # What this node finds out itself.
 

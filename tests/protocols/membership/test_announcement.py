@@ -40,10 +40,10 @@ def belief(host: Host, name: str) -> tuple[State, int, int]:
     return row.state, row.generation, row.incarnation
 
 
-def told_by(host: Host, name: str) -> set[Update]:
-    """What the host passes on of `name` before it can doubt anybody."""
+def told_by(host: Host, name: str, seconds: float = 0.9) -> set[Update]:
+    """What the host passes on of `name`, by default for less time than it takes to doubt anybody."""
     host.hush()
-    host.world.run(0.9)
+    host.world.run(seconds)
     return set(host.told(name))
 
 
@@ -58,6 +58,17 @@ def test_a_refutation_says_the_profile_while_that_is_still_news_and_leaves_it_ou
     host.world.run(LONG_AFTER_S)
     host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT, 1, 1),)))
     assert told_by(host, "a") == {refutes("a", 1, 2)}
+
+
+def test_a_profile_is_said_for_a_while_after_this_node_has_stopped_to_pass_it_on() -> None:
+    """Others still do, and to some of them the accusation may have come first."""
+    host = World().add("a").start()
+    host.world.run(0.1)
+    host.hears(endpoint_of("b"), Gossip((alive("b"), alive("c"), alive("d"))))
+    host.world.run(0.9)
+    assert not told_by(host, "a", 0.2)
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT),)))
+    assert told_by(host, "a", 0.5) == {alive("a", 1, 1)}
 
 
 def test_refutations_take_less_than_half_the_room() -> None:
@@ -87,6 +98,17 @@ def test_who_refutes_is_alive_again_as_what_it_announced(state: State) -> None:
     assert [fact.state for fact in host.facts_of(MemberChanged)][-2:] == [state, State.ALIVE]
     host.world.run(120)
     assert host.sees("b") is not State.LEFT
+
+
+def test_who_refutes_its_death_is_given_work_again() -> None:
+    host = lone_node("b", "c")
+    keys = [f"key-{number}" for number in range(50)]
+    before = [host.node.owner_of("work", key) for key in keys]
+    assert id_of("b") in before
+    host.hears(endpoint_of("c"), Gossip((accuse("b", State.DEAD),)))
+    assert id_of("b") not in [host.node.owner_of("work", key) for key in keys]
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 1),)))
+    assert [host.node.owner_of("work", key) for key in keys] == before
 
 
 def test_a_refutation_outranks_and_is_outranked_like_any_other_word() -> None:
@@ -183,6 +205,16 @@ def test_an_announcement_that_was_missed_is_taken_from_a_table_whatever_is_belie
     older = believed("b", (1, 3), (1, 5, state), alive("b", at="older.test:1").profile)
     host.hears(endpoint_of("c"), PushPull((older,), answer=False))
     assert host.row("b") is row
+
+
+def test_work_goes_by_an_announcement_that_was_caught_up_on() -> None:
+    host = lone_node("b", "c")
+    host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 5), accuse("b", State.SUSPECT, 1, 5))))
+    keys = [f"key-{number}" for number in range(50)]
+    assert id_of("b") in {host.node.owner_of("work", key) for key in keys}
+    idle = Profile("b", alive("b").profile.address)
+    host.hears(endpoint_of("c"), PushPull((believed("b", (1, 4), (1, 5, State.SUSPECT), idle),), answer=False))
+    assert id_of("b") not in {host.node.owner_of("work", key) for key in keys}
 
 
 def test_a_suspect_whose_newer_announcement_comes_late_can_still_be_doubted_by_others() -> None:

@@ -10,6 +10,7 @@ from protocols.core import NANOS_PER_S
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import Alive, Profile, State, precedence_of
 from protocols.membership.messages import Gossip
+from protocols.node import Node
 from sim.checkers import Agreement, Completeness, MergeIsAJoin, NoFalseDeath, NoResurrection, OneProfile, TrafficIsFlat
 from sim.checkers.agreement import agreement_bound
 from sim.checkers.completeness import completeness_bound, own_round
@@ -196,6 +197,29 @@ def test_a_verdict_about_a_node_that_was_restarted_is_excused_for_a_while_and_ab
     world.run(world.kernel.now + agreement_bound(SwimConfig(), 5))
     assert verdicts.told() == verdicts.told(generation=2) == FALSE
     assert verdicts.told(generation=3) == []  # a life that it had before its data was destroyed
+
+
+def test_a_node_whose_data_was_destroyed_may_come_back_as_one_that_is_gone() -> None:
+    """Found by a full mix (5 nodes, seed 297): it left, was wiped, and counted its lives anew."""
+    one = started(FIVE, NoResurrection)
+    observer, subject = one.world.processes[:2]
+    for state, incarnation in ((State.LEFT, 0), (State.ALIVE, 1)):
+        fact = MemberChanged(subject.config.node_id, "n1", precedence_of(1, incarnation, state), subject.config.node_id)
+        subject.lost_data = True
+        one.world.watch.checkers[0].on_fact(0, observer, fact)
+    assert fallen(one) == []
+
+
+def test_tables_that_agree_on_who_lives_but_not_on_what_it_is_do_not_agree() -> None:
+    one = started(FIVE, Agreement)
+    observer, subject = one.world.processes[:2]
+    (agreement,) = one.world.watch.checkers
+    assert agreement.waits_for(one.world.kernel.now) == ""
+    assert isinstance(observer.core, Node)
+    row = rows_of(observer.core)[subject.config.node_id]
+    heavier = replace(row.alive, profile=replace(row.alive.profile, weight=7))
+    observer.core.swim.table.learn(row, heavier)
+    assert "n0 takes n1 for Profile" in agreement.waits_for(one.world.kernel.now)
 
 
 def test_who_has_left_comes_back_only_in_a_new_life() -> None:
