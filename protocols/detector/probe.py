@@ -4,6 +4,10 @@ Each interval one member is probed, round robin in an order drawn anew each roun
 within 2N-1 intervals. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
 unanswered when the interval is over is a failure. The prober never judges: it reports whom it could not reach.
 
+Where nobody that was asked has been heard of either, it is this node that may be cut off. The first message that
+reaches it then says that it is in touch again, and the target is pinged once more before the interval is over: who
+comes back from a cut does not accuse whom it probed during the cut.
+
 Interval and timeout are scaled by this node's local health (`health.py`). A helper that has no answer from the target
 yet sends a nack when 80 % of its share of the asker's interval is over: the asker then knows that it can be heard.
 """
@@ -67,6 +71,7 @@ class Prober:
         "_target",
         "_target_seq",
         "deadline",
+        "out_of_touch",
     )
 
     def __init__(self, config: SwimConfig, rng: Random, health: LocalHealth) -> None:
@@ -81,6 +86,8 @@ class Prober:
         self._helpers: tuple[NodeId, ...] = ()
         self._helpers_heard: tuple[NodeId, ...] = ()
         """Those of them that sent a nack: they are there, and so is this node."""
+        self.out_of_touch = False
+        """Nobody has answered the probe under way, and no message has come in since others were asked for help."""
         self._relays: dict[int, Relay] = {}
         self._next_probe_at: Instant = NEVER
         self._probe_deadline: Instant = NEVER
@@ -97,6 +104,7 @@ class Prober:
         self._next_probe_at = NEVER
         self._next_nack_at = NEVER
         self._target = ""
+        self.out_of_touch = False
         self._rearm(NEVER)
 
     def _rearm(self, probe_deadline: Instant) -> None:
@@ -124,6 +132,7 @@ class Prober:
             self._rearm(self._next_probe_at)
             return Due(ask_others_about=self._target, nack=nack)
         failed, self._target = self._target, ""
+        self.out_of_touch = False
         if failed:
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
             silent = len(self._helpers) - len(self._helpers_heard)
@@ -164,12 +173,19 @@ class Prober:
     def asked(self, helpers: tuple[NodeId, ...]) -> None:
         """These members were asked to probe the target: their ack counts too."""
         self._helpers = helpers
+        self.out_of_touch = bool(helpers)
+
+    def in_touch(self) -> NodeId:
+        """A message has come in while this node was `out_of_touch`: whom to ping once more."""
+        self.out_of_touch = False
+        return self._target
 
     def acked(self, sender: NodeId, seq: int) -> bool:
         """True where `seq` answers the probe under way and comes from the target or one of the helpers."""
         if not self._target or seq != self._target_seq or (sender != self._target and sender not in self._helpers):
             return False
         self._target = ""
+        self.out_of_touch = False
         self._health.better()
         self._rearm(self._next_probe_at)
         return True
@@ -178,6 +194,7 @@ class Prober:
         """A helper has no answer from the target either; but it has heard this node, and this node hears it."""
         if self._target and seq == self._target_seq and sender in self._helpers and sender not in self._helpers_heard:
             self._helpers_heard += (sender,)
+            self.out_of_touch = False
 
     def relay(self, now: Instant, asker: Endpoint, asker_probe: int, target: NodeId) -> int:
         """Start an indirect probe for `asker`; returns its number, or 0 where too many are under way."""

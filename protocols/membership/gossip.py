@@ -13,6 +13,9 @@ from protocols.core import NodeId
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
 from protocols.membership.member import Alive, Refutation, Update, size_bound
 
+PLACES_LEFT = 2
+"""In a packet, for an accusation that the receiver must see, and for the answer to one of its own."""
+
 
 def decimal_digits(n: int) -> int:
     """⌈log10(n+1)⌉ for n ≥ 0, without floating point: the decimal digits of n."""
@@ -65,7 +68,7 @@ class GossipQueue:
             return ()
         taken: list[Update] = []
         sent: list[tuple[int, list[News]]] = []
-        room = UPDATES_PER_PACKET_MAX - 1  # one place is left for an accusation that the receiver must see
+        room = UPDATES_PER_PACKET_MAX - PLACES_LEFT
         for times, queue in enumerate(self._queues):
             moved: list[News] = []
             while queue and room:

@@ -20,6 +20,9 @@ from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.swim import Swim
 from protocols.outbox import NEVER, Journal, Outbox
 
+NO_PROBE = 0
+"""The number of a ping that is sent for what it says; probes count from 1."""
+
 
 class Membership:
     """One node's share of the membership protocol. `deadline` is when `fire` wants to be called."""
@@ -72,6 +75,8 @@ class Membership:
         suspicions = self.swim.suspicions.deadline
         if suspicions < deadline and not self.swim.leaving:
             deadline = suspicions
+        if self.swim.hearsay.deadline < deadline:
+            deadline = self.swim.hearsay.deadline
         if self._healer.deadline < deadline:
             deadline = self._healer.deadline
         if self._next_housekeeping < deadline:
@@ -86,6 +91,8 @@ class Membership:
         swim = self.swim
         if now >= swim.suspicions.deadline and not swim.leaving:
             swim.judge(now)
+        if now >= swim.hearsay.deadline:
+            swim.pass_on_hearsay(now)
         if now >= self._prober.deadline:
             self._probe(now)
         if now >= self._healer.deadline:
@@ -178,17 +185,26 @@ class Membership:
 
     # Messages.
 
-    def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
-        if message.updates:
-            self._hear_from(now, message.updates)
-        self._outbox.send(sender, Ack(message.probe, self.swim.news_for(sender.node_id)))
+    def _in_touch(self) -> None:
+        """Somebody can be heard again."""
+        target = self.table.get(self._prober.in_touch())
+        if target is not None:
+            self._ping(target.endpoint, self._prober.seq)
 
-    def _hear_from(self, now: Instant, updates: tuple[Update, ...]) -> None:
-        """Take in what came with a probe or its ack."""
+    def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
+        if self._prober.out_of_touch:
+            self._in_touch()
+        answer = self._hear_from(now, message.updates) if message.updates else None
+        self._outbox.send(sender, Ack(message.probe, self.swim.news_for(sender.node_id, answer)))
+
+    def _hear_from(self, now: Instant, updates: tuple[Update, ...]) -> Update | None:
+        """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
         self.swim.hear(now, updates)
-        self.swim.answer(now, updates[0])
+        return self.swim.answer(now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
+        if self._prober.out_of_touch:
+            self._in_touch()
         self.swim.hear(now, message.updates)
         if message.target == self.config.node_id:
             self._outbox.send(sender, Ack(message.probe))
@@ -198,10 +214,13 @@ class Membership:
             self._ping(Endpoint(message.target, message.target_address), seq)
 
     def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> None:
-        if message.updates:
-            self._hear_from(now, message.updates)
+        answer = self._hear_from(now, message.updates) if message.updates else None
+        if answer is not None:
+            self._outbox.send(sender, Gossip((answer,)))
         if self._prober.acked(sender.node_id, message.probe):
             return
+        if self._prober.out_of_touch:
+            self._in_touch()
         relay = self._prober.relayed(sender.node_id, message.probe)
         if relay is not None:
             self._outbox.send(relay.asker, Ack(relay.asker_probe))
@@ -210,14 +229,25 @@ class Membership:
         self._prober.nacked(sender.node_id, message.probe)
 
     def on_gossip(self, now: Instant, message: Gossip) -> bool:
-        """Whether any of it was news; if not, nothing at all has changed."""
+        """Whether any of it was news, or made this node say something; if not, nothing at all has changed."""
+        if self._prober.out_of_touch:
+            self._in_touch()
+            self.swim.hear(now, message.updates)
+            return True
         return self.swim.hear(now, message.updates)
 
     def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:
         if sender.node_id == self.config.node_id:
             return  # a seed that is this node itself by another address: it has joined nobody
+        if self._prober.out_of_touch:
+            self._in_touch()
         knew_nobody = len(self.table) == 1
         self.swim.merge(now, message.rows)
+        for accusation in self.swim.hearsay.to_show():
+            accused = self.table.get(accusation.node_id)
+            if accused is not None:
+                # Without other news: that is sent so often and no more, and the accused may well be dead.
+                self._outbox.send(accused.endpoint, Ping(NO_PROBE, (accusation,)))
         if message.answer:
             self._send_table(now, sender, answer=False)
         if self._healer.answered():

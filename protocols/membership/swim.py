@@ -18,6 +18,7 @@ from protocols.detector.suspicion import Suspicions
 from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import Forgotten, MemberChanged, NameConflict, Refuted
 from protocols.membership.gossip import GossipQueue, decimal_digits
+from protocols.membership.hearsay import Hearsay
 from protocols.membership.member import (
     GENERATION_MAX,
     INCARNATION_MAX,
@@ -60,6 +61,7 @@ class Swim:
         self.table = MemberTable()
         self.queue = GossipQueue()
         self.suspicions = Suspicions()
+        self.hearsay = Hearsay(config.swim.probe_interval)
         self.health = LocalHealth(config.swim)
         self.me: Member | None = None
         self.leaving = False
@@ -179,7 +181,30 @@ class Swim:
         if known is None or row.alive.precedence > known.alive.precedence:
             self._learn(now, row.alive, known)
         claimed = with_state(row.precedence, State.SUSPECT) if state is State.DEAD else row.precedence
-        self.hear(now, (Accusation(row.node_id, claimed, row.by),))
+        accusation = Accusation(row.node_id, claimed, row.by)
+        if state is State.LEFT or not self._hold_back(now, accusation):
+            self.hear(now, (accusation,))
+
+    def _hold_back(self, now: Instant, accusation: Accusation) -> bool:
+        """Doubt a member for ourselves, and tell nobody but the member (`hearsay.py`). False where there is no case."""
+        row = self.table.get(accusation.node_id)
+        if row is None or row is self.me or row.precedence & STATE_MASK != ALIVE:
+            return False
+        if accusation.precedence < row.precedence or generation_of(accusation.precedence) != row.generation:
+            return False
+        if not self.hearsay.hold(now, accusation):
+            return False
+        self._accused(now, row, accusation, aloud=False)
+        return True
+
+    def pass_on_hearsay(self, now: Instant) -> None:
+        """Say aloud what was held back, and was not refuted meanwhile."""
+        for accusation in self.hearsay.due(now):
+            row = self.table.get(accusation.node_id)
+            if row is None or row.precedence != accusation.precedence:
+                continue
+            if type(self.queue.about(accusation.node_id)) is not Accusation:
+                self.queue.put(accusation)
 
     def _learn(self, now: Instant, alive: Alive, known: Member | None) -> None:
         """Take in an announcement that is newer than the one known, though what is believed may be newer still."""
@@ -243,13 +268,15 @@ class Swim:
         node_id, precedence = refutation.node_id, refutation.precedence
         if generation_of(precedence) > row.generation:
             return  # nobody here has met that life of it; its own announcement has to come first
+        was_alive = row.precedence & STATE_MASK == ALIVE
         row = self.table.believe(now, row, row.alive, precedence, node_id)
-        self.suspicions.end(node_id)
-        self.view += 1
         self.queue.put(refutation)
-        self._notify_changed(row)
+        if not was_alive:
+            self.suspicions.end(node_id)
+            self.view += 1
+            self._notify_changed(row)
 
-    def _accused(self, now: Instant, row: Member, accusation: Accusation) -> None:
+    def _accused(self, now: Instant, row: Member, accusation: Accusation, *, aloud: bool = True) -> None:
         if generation_of(accusation.precedence) > row.generation:
             return  # nobody here has met that life of it; its own announcement has to come first
         was_alive = row.precedence & STATE_MASK == ALIVE
@@ -264,7 +291,8 @@ class Swim:
         else:
             self.suspicions.end(accusation.node_id)
             self.view += 1
-        self.queue.put(accusation)
+        if aloud:
+            self.queue.put(accusation)
         if was_alive or state != SUSPECT:
             self._notify_changed(row)
 
@@ -350,14 +378,16 @@ class Swim:
             for member in self.table
         ]
 
-    def news_for(self, node_id: NodeId) -> tuple[Update, ...]:
+    def news_for(self, node_id: NodeId, answer: Update | None = None) -> tuple[Update, ...]:
         """What to tell a member beside a probe or its ack: first of all what this node takes itself for, where that is
-        suspect or dead, so that it refutes (Lifeguard's buddy system; DESIGN 4)."""
+        suspect or dead, so that it refutes (Lifeguard's buddy system; DESIGN 4); then the `answer` to its own doubts.
+        """
         accusation = self._accusation_against(node_id)
-        if accusation is None:
+        if accusation is None and answer is None:
             return self.queue.take(self.retransmits()) if self.queue.size else ()
-        left = UPDATES_BYTES_MAX - size_bound(accusation)
-        return (accusation, *self.queue.take(self.retransmits(), budget=left))
+        first = tuple(update for update in (accusation, answer) if update is not None)
+        left = UPDATES_BYTES_MAX - sum(map(size_bound, first))
+        return (*first, *self.queue.take(self.retransmits(), budget=left))
 
     def _accusation_against(self, node_id: NodeId) -> Accusation | None:
         table = self.table
@@ -368,20 +398,20 @@ class Swim:
             return None
         return Accusation(node_id, row.precedence, row.by)
 
-    def answer(self, now: Instant, first: Update) -> None:
-        """Say again what this node is to a sender that still takes it for suspect or dead, after it has refuted that.
+    def answer(self, now: Instant, first: Update) -> Update | None:
+        """What this node is, for a sender that still takes it for suspect or dead; None where it does not.
 
-        `first` is what the sender said first of all. News is passed on so often and no more; whoever was cut off all
-        that time would not hear of the refutation before the next exchange of tables.
+        `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no
+        more, and whoever was cut off all that time would not hear of the refutation before the next exchange of tables.
         """
         me = self.me
         if first.node_id != self._id or type(first) is not Accusation or me is None or self.leaving:
-            return
-        if first.precedence < me.precedence and self.queue.about(self._id) is None:
-            known = generation_of(first.precedence) == me.generation and not self._is_spreading(now)
-            self.queue.put(
-                Refutation(self._id, me.precedence) if known else Alive(self._id, me.precedence, me.alive.profile)
-            )
+            return None
+        if first.precedence > me.precedence:
+            return None  # it speaks of a later life of this node (`outgrown`)
+        if generation_of(first.precedence) == me.generation and not self._is_spreading(now):
+            return Refutation(self._id, me.precedence)
+        return Alive(self._id, me.precedence, me.alive.profile)
 
     def check(self) -> None:
         """Raise `InvariantViolation` where the table contradicts itself."""

@@ -6,11 +6,14 @@ protocol may have needed, for D probes (one an interval and node that was up, an
 r(N) = retransmit_mult · ⌈log10(N+1)⌉ and a gossip fan-out of f:
 
     packets  ≤ 2 · D             in a mesh that nothing disturbs, where acks are in time: a ping and its ack
-             ≤ 2 · D + 5 · Q     else, with Q requests for indirect probes, at most k · D: each request with a ping, its
-                                 ack, a nack, and the ack passed on late
+             ≤ 2 · D + 7 · Q + 2 · changes
+                                 else, with Q requests for indirect probes, at most k · D: each request with a ping, its
+                                 ack, a nack, and the ack passed on late; one more ping, and its ack, of a target that
+                                 nobody reached; and one of a member that a table accuses
     updates  ≤ (r(N) − 1 + f) · P
                                  a piece of news is sent while it has been sent fewer than r(N) times; f at once
-             + one a probe packet, where the mesh was disturbed: whoever is doubted is told so in every ping and ack
+             + two a probe packet, where the mesh was disturbed: whoever is doubted is told so in every ping and ack,
+                                 and answers
     P        ≤ (1 + c) · (changes + N · refutations) + starts + refutations + boots
                                  pieces of news queued: a change is news once, a suspicion up to c = mult − 2 times
                                  more when others confirm it; a doubt that moves to a newer incarnation is no change
@@ -121,9 +124,10 @@ class TrafficIsFlat(Checker):
         calm = not world.disturbed and not world.network.drops and not probes_may_fail(world)
         if calm and not facts[MemberChanged]:
             return 2 * probes, updates
-        packets = 2 * probes + 5 * min(world.network.sent[PingReq], config.indirect_probes * probes)
+        packets = 2 * probes + 7 * min(world.network.sent[PingReq], config.indirect_probes * probes)
+        packets += 2 * facts[MemberChanged]
         factor = 2 if world.paced_at or world.network.duplicated else 1
-        return factor * packets, factor * (updates + packets)
+        return factor * packets, factor * (updates + 2 * packets)
 
     def finish(self, now: Instant) -> None:
         seconds = self.node_seconds(now)

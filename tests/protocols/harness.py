@@ -354,10 +354,16 @@ class Host:
 
     def told(self, about: str = "") -> list[Update]:
         """Every piece of news that this host has sent in a packet: all of it, or about one node."""
-        updates = [update for ping in self.said_of(Ping) for update in ping.updates]
-        updates += [update for ack in self.said_of(Ack) for update in ack.updates]
-        updates += [update for gossip in self.said_of(Gossip) for update in gossip.updates]
-        return [update for update in updates if about == "" or update.node_id == id_of(about)]
+        return [update for _, update in self.told_to() if about == "" or update.node_id == id_of(about)]
+
+    def told_to(self) -> list[tuple[Endpoint, Update]]:
+        """Every piece of news that this host has sent in a packet, each with whom it was sent to."""
+        return [
+            (to, update)
+            for to, message in self.said
+            if isinstance(message, Ping | Ack | Gossip)
+            for update in message.updates
+        ]
 
     def hush(self) -> None:
         """Forget what was said so far."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.config import SwimConfig
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Message
 from protocols.detector.health import LocalHealth
 from protocols.detector.probe import RELAYS_MAX, Prober
 from protocols.membership.facts import MemberChanged
@@ -236,6 +236,72 @@ def test_the_suspect_is_told_by_the_next_one_who_probes_it() -> None:
             break
         host.hears(to, Ack(ping.probe))
     assert accuse("b", State.SUSPECT) in host.said_of(Ping, "b")[0].updates
+
+
+# Out of touch: nobody who was asked has been heard of.
+
+
+def out_of_touch() -> tuple[Host, Endpoint, Ping]:
+    """A node whose probe has gone unanswered, as have the three that it asked for help; and that probe."""
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.7)
+    host.hush()
+    return host, to, ping
+
+
+def heard_as(kind: str, host: Host, sender: Endpoint) -> None:
+    """Something comes in that says nothing about the probe under way."""
+    messages: dict[str, Message] = {
+        "ping": Ping(4711),
+        "ack": Ack(4711),
+        "request": PingReq(4711, id_of("b"), endpoint_of("b").address),
+        "gossip": Gossip((alive("b"),)),
+        "table": PushPull((), answer=False),
+    }
+    host.hears(sender, messages[kind])
+
+
+@pytest.mark.parametrize("kind", ["ping", "ack", "request", "gossip", "table"])
+def test_one_who_hears_somebody_again_pings_once_more_and_does_not_accuse_who_answers(kind: str) -> None:
+    host, to, ping = out_of_touch()
+    heard_as(kind, host, endpoint_of("stranger"))
+    again = [(target, message) for target, message in host.said if isinstance(message, Ping) and target == to]
+    assert [message.probe for _, message in again if message.probe == ping.probe] == [ping.probe]
+    host.hears(to, Ack(ping.probe))
+    host.world.run(0.31)
+    assert host.facts_of(MemberChanged) == []
+    assert host.node.swim.health.score == 0
+
+
+def test_who_is_silent_even_then_is_suspected_when_the_interval_is_over_and_not_later() -> None:
+    host, to, _ = out_of_touch()
+    for _ in range(3):
+        heard_as("gossip", host, endpoint_of("stranger"))
+    assert len(host.said_of(Ping)) == 1
+    host.world.run(0.29)
+    assert host.facts_of(MemberChanged) == []
+    host.world.run(0.02)
+    assert [(fact.node_id, fact.state) for fact in host.facts_of(MemberChanged)] == [(to.node_id, State.SUSPECT)]
+
+
+def test_one_whom_a_helper_has_told_that_there_is_no_answer_does_not_ping_again() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    _, ping = next_ping(host)
+    host.world.run(0.7)
+    helper = next(to for to, message in host.said if isinstance(message, PingReq))
+    host.hush()
+    host.hears(helper, Nack(ping.probe))
+    heard_as("gossip", host, endpoint_of("stranger"))
+    assert host.said_of(Ping) == []
+
+
+def test_one_who_has_not_asked_for_help_yet_does_not_ping_again() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    next_ping(host)
+    host.hush()
+    heard_as("gossip", host, endpoint_of("stranger"))
+    assert host.said_of(Ping) == []
 
 
 # Local health (Lifeguard section IV-A).
