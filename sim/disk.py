@@ -296,7 +296,9 @@ class Disk:
 
     def _end_of_commit(self, begun: Instant) -> Instant:
         """When the commit under way ends if it begins at `begun` and all that slows the disk down goes on."""
-        times = max((slowness.times for slowness in self._slowed_by), default=1)
+        if not self._slowed_by:
+            return begun + self._latency
+        times = max(slowness.times for slowness in self._slowed_by)
         return max(begun + self._latency * times, self._stalled_until())
 
     def _stalled_until(self) -> Instant:

@@ -100,6 +100,7 @@ class Process:
         "_next_save",
         "_next_sequence",
         "_on_late",
+        "_on_message",
         "_on_step",
         "_on_wake",
         "_send",
@@ -149,6 +150,7 @@ class Process:
         self._next_sequence = world.kernel.next_sequence
         self._send: SendFunction = world.network.send
         self._watch = world.watch
+        self._on_message = self._watch.on_message
         self._on_step = self._watch.on_step
         self._trace_word = world.trace.words.append
         self._trace_key = index << 40
@@ -302,7 +304,8 @@ class Process:
         except Exception as error:
             self._stop_broken(now, event, error)
             return
-        event_type = type(event.message) if type(event) is Received else type(event)
+        message = event.message if type(event) is Received else None
+        event_type = type(event) if message is None else type(message)
         word = self._trace_word
         word(now)
         word(self._trace_key | self._tags[event_type] << 8 | len(effects) & 0xFF)
@@ -318,9 +321,11 @@ class Process:
             word(wanted)
             if wanted < self._wake_pending:
                 self._arm(now, wanted)
-        if self._on_step:
-            for listener in self._on_step:
-                listener(now, self, event)
+        if message is not None:
+            for told in self._on_message.get(event_type, ()):
+                told(now, self, message)
+        for listener in self._on_step:
+            listener(now, self, event)
 
     def _arm(self, now: Instant, wake_at: Instant) -> None:
         if wake_at < now:

@@ -6,7 +6,7 @@ Every hook is a list of bound methods, empty when no checker overrides it: a run
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from protocols.core import NANOS_PER_S, Command, Event, Fact, Instant, Message, Outcome, Record, Save
 from protocols.tasks.task import RunBody
@@ -20,6 +20,7 @@ VIOLATIONS_MAX = 100
 """A run that has broken so much is stopped: what follows tells nothing new."""
 
 FactListener: TypeAlias = "Callable[[Instant, Process, Fact], None]"
+MessageListener: TypeAlias = "Callable[[Instant, Process, Any], None]"
 
 
 class _Listeners(dict[type[Fact], tuple[FactListener, ...]]):
@@ -42,7 +43,10 @@ class Watch:
         self.violations: list[Violation] = []
         self.facts: Counter = Counter()
         self.listeners = _Listeners()
+        self.on_message: dict[type, tuple[MessageListener, ...]] = {}
+        """Told of every message that a node has handled, by its type."""
         self.on_step: list[Callable[[Instant, Process, Event], None]] = []
+        """Told of every event that a node has handled. Expensive."""
         self.on_durable: list[Callable[[Instant, Process, tuple[Record, ...]], None]] = []
         self.on_save: list[Callable[[Instant, Process, Save], None]] = []
         self.on_saved: list[Callable[[Instant, Process, Save, str], None]] = []
@@ -63,8 +67,8 @@ class Watch:
             kind = type(checker)
             for fact_type in checker.facts:
                 self.listeners[fact_type] = (*self.listeners[fact_type], checker.on_fact)
-            if kind.on_step is not Checker.on_step:
-                self.on_step.append(checker.on_step)
+            for message_type in checker.messages:
+                self.on_message[message_type] = (*self.on_message.get(message_type, ()), checker.on_message)
             if kind.on_durable is not Checker.on_durable:
                 self.on_durable.append(checker.on_durable)
             if kind.on_save is not Checker.on_save:

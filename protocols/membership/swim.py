@@ -54,7 +54,8 @@ NOBODY = Member(Alive("", -1, Profile("", "")), -1, "", 0)
 
 
 class Swim:
-    """The beliefs of one node. `view` grows whenever the set of alive members or an announcement changes."""
+    """The beliefs of one node. `view` grows with every change of the set of members, of those alive, or of what one
+    announced."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox, rng: Random) -> None:
         self.config = config
@@ -365,6 +366,7 @@ class Swim:
         for node_id in gone:
             if node_id != self._id:
                 self.table.remove(node_id)
+                self.view += 1
                 self._outbox.notify(Forgotten(node_id))
 
     def _notify_changed(self, row: Member) -> None:

@@ -19,6 +19,7 @@ class Routing:
         self._swim = swim
         self._view = -1
         self._rings: dict[str, Ring] = {}
+        self._known: list[str] = []
 
     def capable(self, handler: str) -> list[Member]:
         """Live members that announce `handler`."""
@@ -37,9 +38,7 @@ class Routing:
 
     def ring(self, handler: str) -> Ring:
         """The ring of live members that announce `handler`. A suspect keeps its place until it is declared dead."""
-        if self._view != self._swim.view:
-            self._rings.clear()
-            self._view = self._swim.view
+        self._renew()
         ring = self._rings.get(handler)
         if ring is None:
             members = [
@@ -53,11 +52,21 @@ class Routing:
 
     def handlers_known(self) -> list[str]:
         """Every handler that a member, dead ones included, has announced."""
-        names: dict[str, None] = {}
-        for member in self._swim.table:
-            if member.state is not State.LEFT:
-                names.update(dict.fromkeys(member.alive.profile.handlers))
-        return sorted(names)
+        self._renew()
+        if not self._known:
+            names: dict[str, None] = {}
+            for member in self._swim.table:
+                if member.state is not State.LEFT:
+                    names.update(dict.fromkeys(member.alive.profile.handlers))
+            self._known = sorted(names)
+        return self._known
+
+    def _renew(self) -> None:
+        """Drop what was worked out for an older view."""
+        if self._view != self._swim.view:
+            self._rings.clear()
+            self._known = []
+            self._view = self._swim.view
 
     def name_of(self, node_id: NodeId) -> str:
         member = self._swim.table.get(node_id)

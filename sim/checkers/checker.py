@@ -11,11 +11,11 @@ violation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
 
-from protocols.core import NANOS_PER_MS, Command, Event, Fact, Instant, Message, Outcome, Record, Save
+from protocols.core import NANOS_PER_MS, Command, Fact, Instant, Message, Outcome, Record, Save
 from protocols.tasks.task import RunBody
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ class Violation(Struct, frozen=True):
 
 
 class Checker:
-    """Base of all checkers. `name` is the property, as reports name it; `facts` lists the types `on_fact` wants."""
+    """Base of all checkers. `name` is the property, as reports name it; `facts` and `messages` list the types that
+    `on_fact` and `on_message` want."""
 
     name: ClassVar[str]
     facts: ClassVar[tuple[type[Fact], ...]] = ()
+    messages: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -51,8 +53,8 @@ class Checker:
     def on_fact(self, now: Instant, process: Process, fact: Fact) -> None:
         """A node told a fact of one of the types in `facts`."""
 
-    def on_step(self, now: Instant, process: Process, event: Event) -> None:
-        """A node handled an event. Expensive: called for every step of every node."""
+    def on_message(self, now: Instant, process: Process, message: Any) -> None:
+        """A node handled a message of one of the types in `messages`."""
 
     def on_durable(self, now: Instant, process: Process, records: tuple[Record, ...]) -> None:
         """Records have become durable."""

@@ -24,7 +24,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from protocols.config import NodeConfig
-from protocols.core import Event, Instant, NodeId, Received
+from protocols.core import Instant, NodeId
 from protocols.membership.member import Alive, Member, Profile, State, Update, generation_of, state_of, with_state
 from protocols.membership.messages import Ack, Gossip, Ping
 from protocols.membership.swim import Swim
@@ -49,6 +49,7 @@ class MergeIsAJoin(Checker):
     """What a node believes depends on what it has heard, not on the order, the grouping or the number of times."""
 
     name = "merge_is_a_join"
+    messages = (Ack, Ping, Gossip)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -56,12 +57,7 @@ class MergeIsAJoin(Checker):
         self._packets = 0
         self.trials = 0
 
-    def on_step(self, now: Instant, process: Process, event: Event) -> None:
-        if type(event) is not Received:
-            return
-        message = event.message
-        if type(message) is not Ack and type(message) is not Ping and type(message) is not Gossip:
-            return
+    def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip) -> None:
         if not message.updates or self.trials >= TRIALS_MAX:
             return
         self._packets += 1

@@ -6,7 +6,7 @@ nobody can see a state, so a doubt that is refuted within the step is none.
 
 from __future__ import annotations
 
-from protocols.core import Event, Instant, Received
+from protocols.core import Instant
 from protocols.membership.member import STATE_MASK, State
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from sim.checkers.checker import Checker
@@ -20,14 +20,10 @@ class NobodySeesItselfDead(Checker):
     """No running node takes itself for suspect or dead."""
 
     name = "nobody_sees_itself_dead"
+    messages = (Ack, Ping, Gossip, PingReq, PushPull)
 
-    def on_step(self, now: Instant, process: Process, event: Event) -> None:
-        if type(event) is not Received:
-            return
-        message = event.message
-        if not (
-            message.updates if isinstance(message, Ack | Ping | Gossip) else isinstance(message, PingReq | PushPull)
-        ):
+    def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip | PingReq | PushPull) -> None:
+        if not isinstance(message, PushPull) and not message.updates:
             return
         me = rows_of(process.core).get(process.config.node_id)
         if me is not None and me.precedence & STATE_MASK in DOUBTED:

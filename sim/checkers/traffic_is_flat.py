@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from protocols.core import NANOS_PER_S, Event, Instant, Message, Received
+from protocols.core import NANOS_PER_S, Instant, Message
 from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
 from protocols.membership.gossip import decimal_digits
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq
@@ -56,6 +56,7 @@ class TrafficIsFlat(Checker):
     """A node spends no more bytes on probes and gossip in a large mesh than in a small one, but for a logarithm."""
 
     name = "traffic_is_flat"
+    messages = (Ack, Ping, Gossip)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -74,11 +75,8 @@ class TrafficIsFlat(Checker):
     def on_crash(self, now: Instant, process: Process) -> None:
         self.node_time += now - self._since[process.index]
 
-    def on_step(self, now: Instant, process: Process, event: Event) -> None:
-        if type(event) is Received:
-            message = event.message
-            if type(message) is Ack or type(message) is Ping or type(message) is Gossip:
-                self.updates += len(message.updates)
+    def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip) -> None:
+        self.updates += len(message.updates)
 
     def on_sample(self, now: Instant, message: Message) -> None:
         if not isinstance(message, Ping | PingReq | Ack | Gossip):
