@@ -219,6 +219,7 @@ class _Cluster:
 
     def _heard(self, future: Future, jobs: list[Job]) -> None:
         from distributed import KilledWorker
+        from distributed.comm.core import CommClosedError
 
         try:
             answer: Answer = future.result(timeout=ANSWER_S)
@@ -227,7 +228,8 @@ class _Cluster:
             return
         except (ScenarioError, KeyboardInterrupt):
             raise
-        except TimeoutError:
+        except (TimeoutError, CommClosedError):
+            # The answer was lost on its way. Where the whole cluster is lost, the next jobs are told so.
             for job in jobs:
                 self._window.again(job)
             return
