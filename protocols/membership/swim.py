@@ -323,6 +323,8 @@ class Swim:
             alive = Alive(self._id, precedence, row.alive.profile)
             self.me = self.table.believe(now, row, alive, precedence, self._id)
             self.queue.put(alive)
+            if not self._is_spreading(now):
+                self._announced_at = now
         else:
             self.me = self.table.believe(now, row, row.alive, precedence, self._id)
             self.queue.put(Refutation(self._id, precedence))
@@ -389,7 +391,8 @@ class Swim:
             return self.queue.take(self.retransmits()) if self.queue.size else ()
         first = tuple(update for update in (accusation, answer) if update is not None)
         left = UPDATES_BYTES_MAX - sum(map(size_bound, first))
-        return (*first, *self.queue.take(self.retransmits(), budget=left))
+        queued = self.queue.take(self.retransmits(), budget=left)
+        return (*first, *(update for update in queued if update not in first))
 
     def _accusation_against(self, node_id: NodeId) -> Accusation | None:
         table = self.table

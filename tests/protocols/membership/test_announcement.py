@@ -331,6 +331,30 @@ def test_who_is_told_an_old_accusation_to_its_face_says_its_word_again(kind: typ
     assert not told_by(host, "a")
 
 
+@pytest.mark.parametrize("kind", [Ping, Ack])
+def test_who_is_told_to_its_face_of_an_incarnation_that_it_never_had_answers_in_full(
+    kind: type[Ping] | type[Ack],
+) -> None:
+    """It has lost its disk. Whoever heard a mere refutation first would take it for what it was before."""
+    host = lone_node("b")
+    host.world.run(LONG_AFTER_S)
+    host.hush()
+    host.hears(endpoint_of("b"), kind(7, (accuse("a", State.DEAD, 1, 5),)))
+    assert {type(update) for update in host.told("a")} == {Alive}
+    host.hush()
+    host.hears(endpoint_of("b"), kind(8, (accuse("a", State.DEAD, 1, 6),)))
+    assert {type(update) for update in host.told("a")} == {Alive}
+
+
+def test_what_is_said_to_the_face_is_not_said_twice_in_one_packet() -> None:
+    host = lone_node("b")
+    host.world.run(LONG_AFTER_S)
+    host.hush()
+    host.hears(endpoint_of("b"), Ping(7, (accuse("a", State.DEAD),)))
+    (ack,) = host.said_of(Ack)
+    assert [update for update in ack.updates if update.node_id == id_of("a")] == [refutes("a", 1, 1)]
+
+
 def test_who_is_accused_in_an_earlier_life_says_who_it_is_now() -> None:
     world = World()
     host = world.add("a").start()
