@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from protocols.membership.facts import MemberChanged, Refuted
-from protocols.membership.hearsay import HEARSAY_MAX
+from protocols.membership.hearsay import HEARSAY_MAX, Hearsay
 from protocols.membership.member import Accusation, Believed, Refutation, State, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, PushPull
+from protocols.outbox import NEVER
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 SHOWN_FOR_S = 1.0
@@ -91,6 +92,35 @@ def test_there_is_room_again_once_what_was_held_back_has_been_said() -> None:
     host.hush()
     host.hears(endpoint_of("z"), PushPull((row_of(names[-1], State.DEAD),), answer=False))
     assert len(host.said_of(Ping, names[-1])) == 1
+
+
+def test_each_accusation_is_held_back_for_its_own_time() -> None:
+    hearsay = Hearsay(10)
+    early, later = accuse("b", State.SUSPECT), accuse("c", State.SUSPECT)
+    assert hearsay.deadline == NEVER
+    assert hearsay.hold(100, early)
+    assert hearsay.hold(103, later)
+    assert hearsay.deadline == 110
+    assert hearsay.due(109) == []
+    assert hearsay.due(110) == [early]
+    assert hearsay.deadline == 113
+    assert hearsay.due(113) == [later]
+    assert hearsay.deadline == NEVER
+
+
+def test_those_of_one_table_are_said_together() -> None:
+    hearsay = Hearsay(10)
+    accusations = [accuse(name, State.SUSPECT) for name in "bcd"]
+    assert all(hearsay.hold(100, accusation) for accusation in accusations)
+    assert hearsay.due(110) == accusations
+
+
+def test_the_accused_is_shown_an_accusation_once_however_many_tables_say_it() -> None:
+    host = node_among("b", "c", "d")
+    for name in ("b", "b", "c"):
+        host.hears(endpoint_of("z"), PushPull((row_of(name, State.SUSPECT),), answer=False))
+    shown = [ping.updates for ping in host.said_of(Ping)]
+    assert shown == [(accuse("b", State.SUSPECT),), (accuse("c", State.SUSPECT),)]
 
 
 def test_a_member_that_left_is_not_asked() -> None:
