@@ -6,7 +6,7 @@ import pytest
 
 from protocols.membership.facts import MemberChanged, Refuted
 from protocols.membership.hearsay import HEARSAY_MAX, Hearsay
-from protocols.membership.member import Accusation, Believed, Refutation, State, precedence_of
+from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, State, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, PushPull
 from protocols.outbox import NEVER
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
@@ -118,7 +118,7 @@ def test_those_of_one_table_are_said_together() -> None:
 def test_the_accused_is_shown_an_accusation_once_however_many_tables_say_it() -> None:
     host = node_among("b", "c", "d")
     for name in ("b", "b", "c"):
-        host.hears(endpoint_of("z"), PushPull((row_of(name, State.SUSPECT),), answer=False))
+        host.hears(endpoint_of("z"), PushPull((row_of(name, State.DEAD),), answer=False))
     shown = [ping.updates for ping in host.said_of(Ping)]
     assert shown == [(accuse("b", State.SUSPECT),), (accuse("c", State.SUSPECT),)]
 
@@ -146,6 +146,36 @@ def test_a_life_that_nobody_here_has_met_is_not_asked_about(incarnation: int, ge
     host.hears(endpoint_of("z"), PushPull((row,), answer=False))
     assert host.said_of(Ping) == []
     assert host.sees("b") is State.ALIVE
+
+
+def test_a_life_whose_announcement_is_not_taken_in_is_not_asked_about() -> None:
+    host = node_among("b")
+    oversized = Profile("b", endpoint_of("b").address, tuple(f"{number:064}" for number in range(20)))
+    announced = Alive(id_of("b"), precedence_of(2, 0, State.ALIVE), oversized)
+    row = Believed(announced, precedence_of(2, 0, State.DEAD), id_of("z"), 1)
+    host.hears(endpoint_of("z"), PushPull((row,), answer=False))
+    assert host.said_of(Ping) == []
+    assert host.sees("b") is State.ALIVE
+
+
+def test_a_doubt_that_was_refuted_before_it_came_is_not_held_back_though_its_announcement_is_news() -> None:
+    host = node_among("b", "c", "d")
+    host.hears(endpoint_of("c"), Gossip((Refutation(id_of("b"), precedence_of(1, 5, State.ALIVE)),)))
+    row = Believed(alive("b", 1, 3), precedence_of(1, 4, State.SUSPECT), id_of("z"), 1)
+    host.hears(endpoint_of("z"), PushPull((row,), answer=False))
+    assert host.said_of(Ping) == []
+    known = host.row("b")
+    assert known is not None
+    assert known.precedence == precedence_of(1, 5, State.ALIVE)
+    assert known.alive == alive("b", 1, 3)
+
+
+def test_a_table_that_repeats_a_doubt_does_not_put_off_the_verdict() -> None:
+    host = node_among("b", "c", "d", "e", "f")
+    for _ in range(60):
+        host.hears(endpoint_of("z"), PushPull((row_of("b", State.DEAD),), answer=False))
+        host.world.run(0.5)
+    assert host.sees("b") is State.DEAD
 
 
 def test_what_somebody_else_said_aloud_meanwhile_is_not_said_again() -> None:
