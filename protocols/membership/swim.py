@@ -408,15 +408,18 @@ class Swim:
 
         `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no
         more, and whoever was cut off all that time would not hear of the refutation before the next exchange of tables.
+        It is queued as well, for the answer is one packet, and may be lost.
         """
         me = self.me
         if first.node_id != self._id or type(first) is not Accusation or me is None or self.leaving:
             return None
         if first.precedence > me.precedence:
             return None  # it speaks of a later life of this node (`outgrown`)
-        if generation_of(first.precedence) == me.generation and not self._is_spreading(now):
-            return Refutation(self._id, me.precedence)
-        return Alive(self._id, me.precedence, me.alive.profile)
+        known = generation_of(first.precedence) == me.generation and not self._is_spreading(now)
+        word = Refutation(self._id, me.precedence) if known else Alive(self._id, me.precedence, me.alive.profile)
+        if self.queue.about(self._id) is None:
+            self.queue.put(word)
+        return word
 
     def check(self) -> None:
         """Raise `InvariantViolation` where the table contradicts itself."""
