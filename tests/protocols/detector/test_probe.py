@@ -296,6 +296,13 @@ def test_one_whom_a_helper_has_told_that_there_is_no_answer_does_not_ping_again(
     assert host.said_of(Ping) == []
 
 
+def test_the_answer_itself_is_no_reason_to_ping_again() -> None:
+    host, to, ping = out_of_touch()
+    host.hears(to, Ack(ping.probe))
+    heard_as("gossip", host, endpoint_of("stranger"))
+    assert host.said_of(Ping) == []
+
+
 def test_one_who_has_not_asked_for_help_yet_does_not_ping_again() -> None:
     host = host_among("b", "c", "d", "e", "f")
     next_ping(host)

@@ -9,6 +9,7 @@ from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import Alive, Believed, Profile, Refutation, State, Update, precedence_of, size_bound
 from protocols.membership.messages import Ack, Gossip, Ping, PushPull
+from protocols.membership.views import Leave
 from tests.protocols.harness import Host, World, accuse, alive, config_of, endpoint_of, id_of
 
 LONG_AFTER_S = 20.0
@@ -329,6 +330,46 @@ def test_who_is_told_an_old_accusation_to_its_face_says_its_word_again(kind: typ
         (endpoint_of("b"), refutes("a", 1, 1))
     ]
     assert told_by(host, "a") == {refutes("a", 1, 1)}  # for the answer is one packet, and may be lost
+
+
+@pytest.mark.parametrize("doubted", [False, True])
+def test_the_answer_goes_before_all_other_news_and_leaves_the_packet_its_size(*, doubted: bool) -> None:
+    host = without_news("b")
+    for number in range(200):
+        host.node.swim.queue.put(refutes(f"n{number}", 1, 1))
+    if doubted:
+        host.hears(endpoint_of("c"), Gossip((accuse("b", State.SUSPECT),)))
+    host.hears(endpoint_of("b"), Ping(7, (accuse("a", State.DEAD, 1, 0),)))
+    host.hears(endpoint_of("b"), Ping(8, (accuse("a", State.DEAD, 1, 0),)))
+    for ack in host.said_of(Ack):
+        assert ack.updates[int(doubted)] == refutes("a", 1, 1)
+        assert sum(map(size_bound, ack.updates)) <= UPDATES_BYTES_MAX
+        assert len(ack.updates) > 25
+
+
+def without_news(*known: str) -> Host:
+    host = lone_node(*known)
+    while host.node.swim.queue.take(10**6, 10**6):
+        pass
+    return host
+
+
+@pytest.mark.parametrize("kind", [Ping, Ack])
+@pytest.mark.parametrize("word", [accuse("c", State.DEAD, 0, 5), refutes("a", 0, 5), accuse("a", State.SUSPECT, 9)])
+def test_nobody_answers_for_another_or_to_a_refutation_or_for_a_later_life(
+    kind: type[Ping] | type[Ack], word: Update
+) -> None:
+    host = without_news("b", "c")
+    host.hears(endpoint_of("b"), kind(7, (word,)))
+    assert host.told("a") == []
+
+
+@pytest.mark.parametrize("kind", [Ping, Ack])
+def test_who_leaves_does_not_say_that_it_is_alive(kind: type[Ping] | type[Ack]) -> None:
+    host = without_news("b")
+    host.request(Leave())
+    host.hears(endpoint_of("b"), kind(7, (accuse("a", State.SUSPECT),)))
+    assert set(host.told("a")) <= {accuse("a", State.LEFT, by="a")}
 
 
 def test_an_answer_that_is_lost_comes_by_gossip() -> None:

@@ -7,6 +7,7 @@ import pytest
 from protocols.membership.facts import MemberChanged, Refuted
 from protocols.membership.hearsay import HEARSAY_MAX, Hearsay
 from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, State, precedence_of
+from protocols.membership.membership import NO_PROBE
 from protocols.membership.messages import Ack, Gossip, Ping, PushPull
 from protocols.outbox import NEVER
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
@@ -44,7 +45,7 @@ def test_the_accused_is_pinged_with_the_accusation_and_nobody_else_hears_of_it(s
     host = node_among("b", "c", "d")
     host.hears(endpoint_of("z"), PushPull((row_of("b", state),), answer=False))
     (ping,) = host.said_of(Ping, "b")
-    assert ping.updates == (accuse("b", State.SUSPECT, by="z"),)
+    assert ping == Ping(NO_PROBE, (accuse("b", State.SUSPECT, by="z"),))
     assert host.sees("b") is State.SUSPECT
     host.world.run(SHOWN_FOR_S - 0.01)
     assert accused_to(host).get(id_of("b"), set()) <= {id_of("b")}
@@ -69,6 +70,16 @@ def test_what_still_stands_is_passed_on_and_ends_in_a_death() -> None:
     host.world.run(SHOWN_FOR_S + 2)
     assert accused_to(host)[id_of("b")] > {id_of("b")}
     host.world.run_until(lambda: host.sees("b") is State.DEAD, 30)
+
+
+def test_it_takes_the_place_of_the_older_word_of_the_accused_that_is_still_being_passed_on() -> None:
+    host = node_among("b", "c", "d")
+    host.hears(endpoint_of("z"), PushPull((row_of("b", State.DEAD),), answer=False))
+    host.world.run(0.9)
+    host.node.swim.queue.put(alive("b"))
+    host.hush()
+    host.world.run(0.4)
+    assert accused_to(host)[id_of("b")] > {id_of("b")}
 
 
 def test_more_than_are_held_back_go_the_way_of_all_news_at_once() -> None:
