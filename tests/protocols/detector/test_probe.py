@@ -296,9 +296,18 @@ def test_one_whom_a_helper_has_told_that_there_is_no_answer_does_not_ping_again(
     assert host.said_of(Ping) == []
 
 
+def test_who_heard_nobody_until_the_interval_was_over_pings_the_next_target_once() -> None:
+    host, _, _ = out_of_touch()
+    host.world.run(0.31)
+    host.hush()
+    heard_as("gossip", host, endpoint_of("stranger"))
+    assert host.said_of(Ping) == []
+
+
 def test_the_answer_itself_is_no_reason_to_ping_again() -> None:
     host, to, ping = out_of_touch()
     host.hears(to, Ack(ping.probe))
+    assert not host.node.membership.on_gossip(host.world.now, Gossip(()))  # with nothing to say, nothing is done
     heard_as("gossip", host, endpoint_of("stranger"))
     assert host.said_of(Ping) == []
 

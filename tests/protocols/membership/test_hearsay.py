@@ -45,10 +45,20 @@ def test_the_accused_is_pinged_with_the_accusation_and_nobody_else_hears_of_it(s
     host = node_among("b", "c", "d")
     host.hears(endpoint_of("z"), PushPull((row_of("b", state),), answer=False))
     (ping,) = host.said_of(Ping, "b")
-    assert ping == Ping(NO_PROBE, (accuse("b", State.SUSPECT, by="z"),))
+    assert ping.updates == (accuse("b", State.SUSPECT, by="z"),)
     assert host.sees("b") is State.SUSPECT
     host.world.run(SHOWN_FOR_S - 0.01)
     assert accused_to(host).get(id_of("b"), set()) <= {id_of("b")}
+
+
+def test_the_ping_that_shows_it_is_none_of_the_probes() -> None:
+    host = node_among("b", "c", "d")
+    host.world.run(0.99)
+    assert [ping.probe for ping in host.said_of(Ping)] == [1]
+    host.hush()
+    host.hears(endpoint_of("z"), PushPull((row_of("b", State.DEAD),), answer=False))
+    shown = [ping.probe for ping in host.said_of(Ping, "b") if accuse("b", State.SUSPECT) in ping.updates]
+    assert shown == [NO_PROBE]
 
 
 def test_what_is_refuted_meanwhile_is_never_passed_on() -> None:
