@@ -4,9 +4,9 @@ Each interval one member is probed, round robin in an order drawn anew each roun
 within 2N-1 intervals. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
 unanswered when the interval is over is a failure. The prober never judges: it reports whom it could not reach.
 
-Where nobody that was asked has been heard of either, it is this node that may be cut off. The first message that
-reaches it then says that it is in touch again, and the target is pinged once more before the interval is over: who
-comes back from a cut does not accuse whom it probed during the cut.
+As long as nobody that was asked has been heard of either, it may be this node that is cut off. The first message that
+reaches it meanwhile says that it is in touch, and the target is pinged once more: who comes back from a cut does not
+accuse whom it probed during the cut. In a mesh that gossips, that is a second try for most probes that were lost.
 
 Interval and timeout are scaled by this node's local health (`health.py`). A helper that has no answer from the target
 yet sends a nack when 80 % of its share of the asker's interval is over: the asker then knows that it can be heard.

@@ -391,6 +391,8 @@ class Swim:
             return self.queue.take(self.retransmits()) if self.queue.size else ()
         first = tuple(update for update in (accusation, answer) if update is not None)
         left = UPDATES_BYTES_MAX - sum(map(size_bound, first))
+        if left < 0:
+            first = first[:1]  # the answer is queued as well
         queued = self.queue.take(self.retransmits(), budget=left)
         return (*first, *(update for update in queued if update not in first))
 

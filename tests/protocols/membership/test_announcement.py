@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from protocols.config import HandlerSpec
 from protocols.core import NANOS_PER_S, Endpoint
 from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import MemberChanged
@@ -435,3 +436,20 @@ def test_a_node_that_was_deaf_to_a_refutation_hears_it_with_the_next_probe() -> 
     world.run(9)
     deaf = False
     world.run_until(lambda: a.sees("b") is State.ALIVE, 4)
+
+
+def test_an_answer_that_fits_no_packet_beside_an_accusation_waits_for_the_next_one() -> None:
+    handlers = tuple(HandlerSpec(f"{number:02}" + "h" * 60) for number in range(18))
+    world = World()
+    host = world.add("a", config_of("a", handlers=handlers)).start()
+    world.run(LONG_AFTER_S)
+    row = host.row("a")
+    assert row is not None
+    assert UPDATES_BYTES_MAX - 60 < size_bound(row.alive) <= UPDATES_BYTES_MAX
+    host.hears(endpoint_of("b"), Gossip((alive("b"), accuse("b", State.SUSPECT))))
+    host.hush()
+    host.hears(endpoint_of("b"), Ping(7, (accuse("a", State.DEAD, 1, 9),)))
+    (ack,) = host.said_of(Ack, "b")
+    assert ack.updates == (accuse("b", State.SUSPECT),)
+    world.run(2)
+    assert precedence_of(1, 10, State.ALIVE) in [update.precedence for update in host.told("a")]
