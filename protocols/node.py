@@ -279,13 +279,13 @@ class Node:
             case PushPull():
                 self.membership.on_push_pull(now, sender, message)
             case Assign():
-                self.worker.on_assign(sender, message)
+                self.worker.on_assign(now, sender, message)
             case RunEnded():
                 self.tasks.on_run_ended(now, sender, message)
             case Concluded():
                 self.worker.on_concluded(sender, message)
             case CheckRuns():
-                self.worker.on_check(sender, message)
+                self.worker.on_check(now, sender, message)
             case RunStates():
                 self.tasks.on_run_states(now, sender, message)
             case RunRefused():

@@ -5,6 +5,10 @@ It keeps nothing on disk: a crash loses its runs, its new generation says so, an
 task it holds one run, and tells its end again at a slow pace until it hears that it is recorded. A newer attempt of a
 task that it already has takes over that run instead of starting the body a second time; an older attempt than one it
 has seen is stale and changes nothing.
+
+A coordinator that has taken a run back, while it could not reach this worker, asks after its other runs and no more
+after that one. Such a run is dropped when its turn comes: a worker that was cut off for long would else be busy for as
+long again with what others have done meanwhile.
 """
 
 from __future__ import annotations
@@ -39,6 +43,10 @@ ENDED_OVERHEAD_BYTES = 1024
 ENDED_BYTES_MAX = 16 * 1024 * 1024
 """Results kept for coordinators that have not recorded them; past it the oldest is dropped and will run again."""
 
+WANTED_FOR = 5 * NANOS_PER_S
+"""A run that waits is still wanted if its coordinator has asked after it so long before it last asked after any."""
+COORDINATORS_MAX = 4096
+"""Coordinators of which it is remembered when they last asked."""
 TELL_AGAIN_AFTER = 10 * NANOS_PER_S
 TOLD_AGAIN_MAX = 64
 """Ends told again at one time; the oldest first, so that none is left out for ever."""
@@ -49,6 +57,8 @@ class Run(Struct):
 
     assign: Assign
     coordinator: Endpoint
+    wanted_at: Instant
+    """When the coordinator last spoke of this run."""
     perform_id: PerformId = 0
     """0 while it waits for its turn."""
     ended: RunEnded | None = None
@@ -74,6 +84,8 @@ class Worker:
         self._by_perform: dict[PerformId, str] = {}
         self._stopping: dict[PerformId, str] = {}
         self._seen: OrderedDict[str, int] = OrderedDict()
+        self._asked_at: dict[NodeId, Instant] = {}
+        """By coordinator: when it last asked after its runs."""
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._ended_bytes = 0
         self.waiting = 0
@@ -99,11 +111,11 @@ class Worker:
 
     # From coordinators.
 
-    def on_assign(self, sender: Endpoint, message: Assign) -> None:
+    def on_assign(self, now: Instant, sender: Endpoint, message: Assign) -> None:
         task_id = message.task_id
         run = self._runs.get(task_id)
         if run is not None:
-            self._reassigned(run, sender, message)
+            self._reassigned(now, run, sender, message)
             return
         if self._seen.get(task_id, 0) >= message.attempt:
             return
@@ -111,7 +123,7 @@ class Worker:
         if refusal is not None:
             self._outbox.send(sender, RunRefused(task_id, message.attempt, refusal))
             return
-        run = Run(message, sender)
+        run = Run(message, sender, now)
         self._runs[task_id] = run
         if self._running[message.handler] < self._limits[message.handler]:
             self._start(run)
@@ -128,18 +140,22 @@ class Worker:
             return RefusalCode.BUSY
         return None
 
-    def _reassigned(self, run: Run, sender: Endpoint, message: Assign) -> None:
+    def _reassigned(self, now: Instant, run: Run, sender: Endpoint, message: Assign) -> None:
         if message.attempt <= run.assign.attempt or message.handler != run.assign.handler:
             return  # stale, or not the same task
         run.assign = message
         run.coordinator = sender
+        run.wanted_at = now
         if run.ended is not None:
             run.assign = replace(message, payload="")
             ended = run.ended
             run.ended = RunEnded(ended.task_id, message.attempt, ended.status, ended.output, ended.detail, ended.run_ms)
             self._outbox.send(sender, run.ended)
 
-    def on_check(self, sender: Endpoint, message: CheckRuns) -> None:
+    def on_check(self, now: Instant, sender: Endpoint, message: CheckRuns) -> None:
+        if len(self._asked_at) >= COORDINATORS_MAX:
+            self._asked_at.clear()
+        self._asked_at[sender.node_id] = now
         states: list[RunState] = []
         for ref in message.runs:
             run = self._runs.get(ref.task_id)
@@ -148,6 +164,7 @@ class Worker:
             elif run.ended is not None:
                 self._outbox.send(sender, run.ended)
             else:
+                run.wanted_at = now
                 standing = Standing.RUNNING if run.perform_id else Standing.WAITING
                 states.append(RunState(ref.task_id, ref.attempt, standing))
         if states:
@@ -204,10 +221,18 @@ class Worker:
                 self._keep_ended(task_id, len(result.output) + len(result.detail) + ENDED_OVERHEAD_BYTES)
                 self.deadline = min(self.deadline, now + TELL_AGAIN_AFTER)
         self._running[handler] -= 1
+        self._start_next(handler)
+
+    def _start_next(self, handler: str) -> None:
+        """Start the first run that waits and is still wanted; drop those in front of it."""
         queue = self._queues[handler]
-        if queue:
+        while queue:
             self.waiting -= 1
-            self._start(self._runs[queue.popleft()])
+            run = self._runs[queue.popleft()]
+            if self._asked_at.get(run.coordinator.node_id, 0) <= run.wanted_at + WANTED_FOR:
+                self._start(run)
+                return
+            del self._runs[run.assign.task_id]
 
     # Bounded memory.
 

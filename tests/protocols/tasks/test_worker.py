@@ -321,6 +321,67 @@ def test_a_worker_that_restarts_has_lost_its_runs() -> None:
     assert started(host) == [("t", 1), ("t", 2)]
 
 
+# Runs that nobody wants any more.
+
+
+def asked_after(host: Host, *task_ids: str, seconds: float = 8.0) -> None:
+    """Time passes in which the coordinator asks after these runs each second, and after no other."""
+    for _ in range(int(seconds)):
+        host.world.run(1)
+        told(host, CheckRuns(tuple(RunRef(task_id, 1) for task_id in task_ids)))
+
+
+def test_a_waiting_run_that_its_coordinator_asks_after_no_more_is_dropped_when_its_turn_comes() -> None:
+    host = worker(concurrency=1)
+    told(host, *(assign(name) for name in ("a", "b", "c", "d")))
+    asked_after(host, "a", "d")
+    host.end_body(OK)
+    assert started(host) == [("a", 1), ("d", 1)]
+    assert standing(host, "b") is Standing.UNKNOWN
+    told(host, assign("b", 2))
+    host.end_body(OK)
+    assert started(host)[-1] == ("b", 2)
+    host.node.check()
+
+
+def test_where_all_that_wait_are_unwanted_the_place_is_free_again() -> None:
+    host = worker(concurrency=1)
+    told(host, *(assign(name) for name in ("a", "b", "c")))
+    asked_after(host, "a")
+    host.end_body(OK)
+    assert not host.running
+    host.node.check()
+    told(host, assign("e"))
+    assert started(host)[-1] == ("e", 1)
+
+
+def test_a_run_whose_coordinator_is_silent_altogether_is_still_done() -> None:
+    host = worker(concurrency=1)
+    told(host, assign("a"), assign("b"))
+    host.world.run(600)
+    host.hears(endpoint_of("other"), CheckRuns((RunRef("a", 1),)))
+    host.end_body(OK)
+    assert started(host) == [("a", 1), ("b", 1)]
+
+
+def test_a_run_that_was_spoken_of_a_moment_ago_is_wanted() -> None:
+    host = worker(concurrency=1)
+    told(host, assign("a"), assign("b"))
+    asked_after(host, "a", "b", seconds=20)
+    asked_after(host, "a", seconds=4)
+    host.end_body(OK)
+    assert started(host) == [("a", 1), ("b", 1)]
+
+
+def test_an_older_attempt_that_is_asked_after_does_not_make_a_run_wanted_but_a_newer_one_does() -> None:
+    host = worker(concurrency=1)
+    told(host, assign("a"), assign("b", 2), assign("c"))
+    asked_after(host, "a", "b")
+    told(host, assign("c", 2))
+    host.end_body(OK)
+    assert started(host) == [("a", 1), ("c", 2)]
+
+
 def test_stopping_is_asked_for_once_with_the_run_that_is_meant() -> None:
     host = worker(concurrency=2)
     stops: list[int] = []
