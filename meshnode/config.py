@@ -35,11 +35,12 @@ from meshnode.handler_config import (
     PythonHandler,
     expectation,
     read_handler,
+    read_membership,
     read_server,
     refuse,
     unknown_key,
 )
-from protocols.config import HandlerSpec
+from protocols.config import HandlerSpec, SwimConfig
 from protocols.limits import (
     ADDRESS_CHARS_MAX,
     HANDLER_CHARS_MAX,
@@ -91,7 +92,7 @@ class _Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workdir: str = ""
 
 
-_TABLES = ("handlers", "mcp_servers")
+_TABLES = ("handlers", "mcp_servers", "membership")
 _SETTINGS = _Settings.__struct_fields__
 
 
@@ -115,6 +116,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """Where relative `cwd`s start and where modules of python handlers are looked for."""
     handlers: dict[str, HandlerConfig] = {}
     mcp_servers: dict[str, McpServerConfig] = {}
+    swim: SwimConfig = SwimConfig()
 
     @property
     def capabilities(self) -> tuple[HandlerSpec, ...]:
@@ -136,6 +138,15 @@ DEFAULT_CONFIG = """\
 # weight = 1                    # share of the work, relative to other nodes
 # mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP; 0 takes any free one
 # workdir = "."                 # relative to this file; default: the directory in which `meshnode up` was started
+
+# How members watch each other; the same at all nodes of a mesh. What is not set is as in the profile.
+
+# [membership]
+# profile = "lan"              # or "wan": far apart, slow links; or "local": one machine
+# probe_interval_s = 1.0       # one member is probed in each; a dead one is declared so within some of them
+# probe_timeout_s = 0.5        # after which others are asked to probe it too
+# suspicion_mult = 4           # how long a suspect has to refute: more means slower and surer
+# remember_dead_s = 86400      # how long a dead member is remembered, and tried again
 
 # Work that this node can do. A handler's name is what tasks ask for.
 
@@ -354,6 +365,7 @@ def _whole(
     document: Mapping[str, Any],
     file: Path,
 ) -> Config:
+    swim = read_membership(document.get("membership", {}), file)
     if not workdir.is_dir():
         refuse(origins.get("workdir", "workdir"), f"{workdir} is not a directory", "Name one that exists.")
     listen, remembered = settings.listen, remembered_listen(directory)
@@ -382,6 +394,7 @@ def _whole(
         workdir=workdir,
         handlers=handlers,
         mcp_servers=servers,
+        swim=swim,
     )
 
 

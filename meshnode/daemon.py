@@ -210,6 +210,7 @@ class Daemon:
             handlers=self._executors.capabilities,
             zone=self.config.zone,
             weight=self.config.weight,
+            swim=self.config.swim,
         )
         self._node = Node(node_config, self._saved, SystemRandom())
         self._joined = self._node.membership.joined

@@ -1,4 +1,4 @@
-"""Handlers and attached MCP servers as meshnode.toml describes them: types, bounds, and templates of argv.
+"""The tables of meshnode.toml, those of handlers and of attached MCP servers above all: types, bounds, argv.
 
 Decides what one table may say and turns it into a frozen value with an absolute `cwd`. Never looks whether a program or
 module exists: that is found out when it is first needed, and again each time after, so that it may be installed later.
@@ -18,7 +18,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from meshnode.errors import ExitCode, MeshError
+from protocols.config import SwimConfig
 from protocols.limits import OUTPUT_BYTES_MAX
+from protocols.membership.settings import MembershipSettings
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -119,6 +121,17 @@ def read_server(table: dict[str, object], where: str, file: Path, workdir: Path)
         refuse(f"{file}: `{where}.command`", "must name a program, without NUL characters", "")
     _check_env(server.env, f"{file}: `{where}.env`")
     return msgspec.structs.replace(server, cwd=os.path.normpath(workdir / server.cwd))
+
+
+def read_membership(table: object, file: Path) -> SwimConfig:
+    """The table `[membership]`; an empty one is the default."""
+    if not isinstance(table, dict):
+        refuse(f"{file}: `membership`", "must be a table", "Write [membership].")
+    settings = _table(table, MembershipSettings, "membership", file)
+    try:
+        return settings.swim()
+    except ValueError as error:
+        refuse(f"{file}: `membership`", f"cannot be used: {error}", "")
 
 
 def _table(table: dict[str, object], kind: type[_Table], where: str, file: Path, also: tuple[str, ...] = ()) -> _Table:

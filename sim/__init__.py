@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from protocols.core import Refused as Refused
     from protocols.core import Unknown as Unknown
     from protocols.membership.member import State as State
+    from protocols.membership.settings import MembershipSettings as MembershipSettings
     from protocols.tasks.task import Accepted as Accepted
     from protocols.tasks.task import TaskState as TaskState
     from protocols.tasks.task import TaskView as TaskView
@@ -45,6 +46,7 @@ _HOMES = {
         "Unknown",
     ),
     "protocols.membership.member": ("State",),
+    "protocols.membership.settings": ("MembershipSettings",),
     "protocols.tasks.task": (
         "Accepted",
         "TaskState",

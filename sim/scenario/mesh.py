@@ -24,6 +24,7 @@ def address_for(index: int) -> str:
 def configs_for(scenario: Scenario) -> list[NodeConfig]:
     """What the nodes of a scenario are told; all name the first few as seeds."""
     zone = {name: place for place, members in scenario.zone_nodes.items() for name in members}
+    swim = scenario.membership.swim()
     seeds = tuple(address_for(index) for index in range(min(SEEDS, scenario.nodes)))
     return [
         NodeConfig(
@@ -34,6 +35,7 @@ def configs_for(scenario: Scenario) -> list[NodeConfig]:
             seeds=seeds,
             handlers=scenario.handlers,
             zone=zone.get(name, ""),
+            swim=swim,
         )
         for index, name in enumerate(scenario.names)
     ]

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from protocols.config import HandlerSpec
+from protocols.membership.settings import MembershipSettings
 from sim.checkers import BY_NAME
 from sim.clock import ClockProfile
 from sim.disk import DiskProfile
@@ -93,6 +94,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """The links between nodes of different zones (None: like all others)."""
     links: tuple[LinkBetween, ...] = ()
     """Links that are otherwise, between two nodes or zones; of several that fit, the last one counts."""
+    membership: MembershipSettings = MembershipSettings()
+    """The protocol's own settings, as in the configuration of a node."""
     disk: DiskProfile = DiskProfile()
     clock: ClockProfile = ClockProfile()
     faults: tuple[AnyFault, ...] = ()
@@ -133,6 +136,10 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
             raise ScenarioError(f"{self.seconds:g} seconds: a run lasts more than 0 and at most {SECONDS_MAX:g}.")
         if self.start not in STARTS:
             raise ScenarioError(f"There is no start {self.start!r}. {nearest(self.start, STARTS)}")
+        try:
+            self.membership.swim()
+        except ValueError as error:
+            raise ScenarioError(f"The membership: {error}") from None
         self.link.check()
         self.disk.check()
         self.clock.check()

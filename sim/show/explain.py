@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
+from protocols.membership.settings import MembershipSettings
 from sim.checkers import Checker
 from sim.checkers.agreement import agreement_bound
 from sim.failure.changes import fault_line, unusual_options
@@ -51,6 +51,16 @@ def _title(scenario: Scenario) -> Iterator[str]:
     yield f"{scenario.name or 'A scenario'}: {plural(scenario.nodes, 'node')} for {scenario.seconds:g} virtual seconds"
 
 
+def _membership(settings: MembershipSettings) -> Iterator[str]:
+    changed = [
+        f"{name} {value:g}"
+        for name in settings.__struct_fields__
+        if name != "profile" and (value := getattr(settings, name)) is not None
+    ]
+    if settings.profile != "lan" or changed:
+        yield f"Membership: profile {settings.profile}{', but ' if changed else ''}{', '.join(changed)}."
+
+
 def _mesh(scenario: Scenario) -> Iterator[str]:
     names = scenario.names
     called = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
@@ -63,6 +73,7 @@ def _mesh(scenario: Scenario) -> Iterator[str]:
         f"A stream that stalls for {scenario.link.stream_stall_s:g} s resets; it never loses bytes silently."
     )
     yield from _zones(scenario)
+    yield from _membership(scenario.membership)
     yield f"Disks: a commit takes {_range(scenario.disk.commit_ms_min, scenario.disk.commit_ms_max, 'ms')}."
     yield (
         f"Clocks: they run fast or slow by up to {scenario.clock.drift_ppm} ppm, and wall clocks are off by up to "
@@ -169,7 +180,7 @@ def _checked(scenario: Scenario) -> Iterator[str]:
 
 
 def _fails(scenario: Scenario) -> Iterator[str]:
-    bound_s = agreement_bound(SwimConfig(), scenario.nodes) / NANOS_PER_S
+    bound_s = agreement_bound(scenario.membership.swim(), scenario.nodes) / NANOS_PER_S
     yield "One of these is violated at any time; or a node breaks a rule between it and its driver."
     who = "all nodes"
     if scenario.liveness.rest == "broken":
@@ -197,7 +208,7 @@ def _fails(scenario: Scenario) -> Iterator[str]:
 
 
 def _takes(scenario: Scenario) -> Iterator[str]:
-    bound_s = scenario.liveness.bound_s or agreement_bound(SwimConfig(), scenario.nodes) / NANOS_PER_S
+    bound_s = scenario.liveness.bound_s or agreement_bound(scenario.membership.swim(), scenario.nodes) / NANOS_PER_S
     yield (
         f"{scenario.seconds:g} virtual seconds, then until the mesh has come to rest: mostly a few seconds, "
         f"{bound_s:.0f} s or a little more at worst."

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, overload
 import msgspec
 from msgspec.structs import replace
 
+from protocols.membership.settings import MembershipSettings
 from protocols.node import Node
 from sim.checkers import BY_NAME, Checker
 from sim.clock import ClockProfile
@@ -57,6 +58,7 @@ def sim_test(
     seconds: float = ...,
     start: Start = ...,
     link: LinkProfile = ...,
+    membership: MembershipSettings = ...,
     disk: DiskProfile = ...,
     clock: ClockProfile = ...,
     tasks_per_s: float = ...,
@@ -86,7 +88,8 @@ def sim_test(
 ) -> PlainTest | Callable[[AsyncTest], PlainTest]:
     """Decorate `async def test_…(sim, …)`: it is run once for every seed, each time in a fresh mesh.
 
-    - `nodes` (5), `start` ("converged", or "join"), `link`, `disk`, `clock`: the mesh, as in `sim.scenario.Scenario`.
+    - `nodes` (5), `start` ("converged", or "join"), `link`, `membership`, `disk`, `clock`: the mesh, as in
+      `sim.scenario.Scenario`.
     - `faults` (objects, or short texts such as "halves@20-40"), `tasks_per_s`: what happens beside the test, by
       timeline, and until it is over.
     - `mix` ("full", "swarm" or a `Mix`): what strikes at random beside the test, over `seconds`.

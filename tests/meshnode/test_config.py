@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from meshnode.config import (
     Config,
@@ -22,8 +23,10 @@ from meshnode.config import (
 )
 from meshnode.errors import ExitCode, MeshError
 from meshnode.handler_config import fill, placeholders
-from protocols.config import HandlerSpec
+from protocols.config import HandlerSpec, SwimConfig
+from protocols.core import NANOS_PER_S
 from protocols.limits import OUTPUT_BYTES_MAX
+from protocols.membership.settings import WAN
 
 ISSUE_TOML = """
 [handlers.wordcount]
@@ -79,6 +82,12 @@ def test_the_handlers_of_the_readme(tmp_path: Path) -> None:
         HandlerSpec("checksum", 1),
         HandlerSpec("mcp:files", 4),
     )
+
+
+def test_membership_is_a_profile_and_what_is_otherwise(tmp_path: Path) -> None:
+    config = load(tmp_path, '[membership]\nprofile = "wan"\nprobe_timeout_s = 2\n')
+    assert config.swim == replace(WAN, probe_timeout=2 * NANOS_PER_S)
+    assert load(tmp_path, 'name = "a"').swim == SwimConfig()
 
 
 def test_optional_keys_and_relative_directories(tmp_path: Path) -> None:
@@ -138,6 +147,11 @@ def test_flags_win_over_environment_wins_over_file(tmp_path: Path) -> None:
         ("[handlers]\na = 3", ["`handlers.a`", "[handlers.a]"]),
         ("[mcp_servers.a]\nargs = []", ["`mcp_servers.a`", "`command`"]),
         ('[mcp_servers.a]\ncommand = "x"\nargs = [1]', ["`mcp_servers.a.args", "`str`"]),
+        ("membership = 3", ["`membership`", "[membership]"]),
+        ('[membership]\nprofile = "moon"', ["`membership.profile`", "'moon'"]),
+        ("[membership]\nprobe_intervall_s = 2", ["`membership`", "Did you mean `probe_interval_s`?"]),
+        ("[membership]\nprobe_timeout_s = 2.0", ["`membership`", "the timeout must be shorter"]),
+        ('[membership]\ngossip_fanout = "3"', ["`membership.gossip_fanout`", "expected `int"]),
         ('weight = "heavy"', ["`weight`", "expected `int`", "'heavy'"]),
         ("weight = 0", ["`weight`", ">= 1"]),
         ('mcp = "on"', ["`mcp`", '"off" or a port', "'on'"]),
@@ -216,6 +230,7 @@ def test_every_example_in_the_default_file_is_valid(tmp_path: Path) -> None:
     assert set(config.handlers) == {"wordcount", "checksum"}
     assert set(config.mcp_servers) == {"files"}
     assert config.advertise == "192.0.2.7:7400"
+    assert config.swim == SwimConfig()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "host.example:65535", "[::1]:7400"])

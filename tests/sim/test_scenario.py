@@ -7,10 +7,13 @@ import re
 import msgspec
 import pytest
 
+from protocols.core import NANOS_PER_S
+from protocols.membership.facts import MemberChanged
+from protocols.membership.settings import PROFILES, MembershipSettings, ProfileName
 from sim.errors import ScenarioError
 from sim.faults import Crash, DiskFull, Groups, Halves, Isolate, OneWay
 from sim.network import LinkProfile
-from sim.scenario import Scenario
+from sim.scenario import Run, Scenario, run
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,7 @@ from sim.scenario import Scenario
         (Scenario(seconds=0), "more than 0"),
         (Scenario(seconds=float("nan")), "more than 0"),
         (Scenario(start="joined"), "Did you mean 'join'?"),  # type: ignore[arg-type]  # what a person may type
+        (Scenario(membership=MembershipSettings(probe_timeout_s=3)), "The membership: probe_timeout_s is 3"),
         (Scenario(link=LinkProfile(loss=5)), "For 5 % write 0.05"),
         (Scenario(link=LinkProfile(latency_ms_min=3.0)), "latency"),
         (Scenario(tasks_per_s=-1), "0 to 100000"),
@@ -49,6 +53,28 @@ from sim.scenario import Scenario
 def test_scenarios_that_cannot_be_run_say_why(scenario: Scenario, says: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(says)):
         scenario.validate()
+
+
+@pytest.mark.parametrize("profile", ["wan", "local"])
+def test_every_property_holds_under_the_other_profiles(profile: ProfileName) -> None:
+    for seed in range(3):
+        scenario = Scenario(mix="full", tasks_per_s=2, seed=seed, membership=MembershipSettings(profile=profile))
+        assert run(scenario).violations == ()
+
+
+def test_a_profile_says_how_soon_a_death_is_seen() -> None:
+    """A node is down from 5 s on. Those that probe every 5 s doubt it later than those that do so every second."""
+    doubted_at: dict[str, float] = {}
+    for profile in PROFILES:
+        settings = MembershipSettings(profile=profile)
+        one = Run(Scenario(seed=2, seconds=60, membership=settings, faults=(Crash(5, 60, nodes=("n1",)),)))
+        one.start()
+        for tenth in range(1, 600):
+            one.world.run(tenth * NANOS_PER_S // 10)
+            if one.world.watch.facts[MemberChanged]:
+                doubted_at[profile] = tenth / 10
+                break
+    assert max(doubted_at["lan"], doubted_at["local"]) < doubted_at["wan"]
 
 
 def test_numbers_of_zones_are_shares_and_who_is_in_no_list_is_in_no_zone() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.config import HandlerSpec
+from protocols.membership.settings import MembershipSettings
 from sim.disk import DiskProfile
 from sim.errors import ScenarioError
 from sim.faults import Crash, Halves, Isolate
@@ -32,6 +33,10 @@ hold = ["agreement"]
 latency_ms = [1, 20]
 loss = 0.02
 stream_stall_s = 10
+
+[membership]
+profile = "wan"
+health_max = 0
 
 [disk]
 commit_ms = 2
@@ -76,6 +81,7 @@ def test_everything_can_be_said() -> None:
         start="join",
         hold=("agreement",),
         link=LinkProfile(latency_ms_min=1, latency_ms_max=20, loss=0.02, stream_stall_s=10),
+        membership=MembershipSettings(profile="wan", health_max=0),
         disk=DiskProfile(2, 2),
         tasks_per_s=4,
         handlers=(HandlerSpec("count", 2), HandlerSpec("digest", 1)),
@@ -140,6 +146,9 @@ def test_faults_have_a_short_form() -> None:
         ("[link]\nloss = 5", 2, "For 5 % write 0.05"),
         ("[link]\nloss = 0\nlatency_ms = [5, 1]", 3, "latency"),
         ("[disk]\ncommit_ms = [5, 1]", 2, "commit"),
+        ("[membership]\nprofile = 'moon'", 2, "There is no profile 'moon'"),
+        ("[membership]\ngossip_fanout = 3\nprobe_timeout_s = 2", 3, "the timeout must be shorter"),
+        ("[membership]\nprobe_timout_s = 2", 2, "Did you mean 'probe_timeout_s'?"),
         ("[[faults]]\nkind = 'halves'\nstart_s = 30\nend_s = 20", 4, "ends before it begins"),
         ("seconds = 30\n[[faults]]\nkind = 'halves'\nstart_s = 20\nend_s = 40", 5, "the run lasts 30 s"),
         (f"[[faults]]\nkind = 'groups'\nend_s = 20\nstart_s = 30\n{GROUPS}", 3, "ends before it begins"),
