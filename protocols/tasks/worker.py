@@ -6,9 +6,9 @@ task it holds one run, and tells its end again at a slow pace until it hears tha
 task that it already has takes over that run instead of starting the body a second time; an older attempt than one it
 has seen is stale and changes nothing.
 
-A coordinator that has taken a run back, while it could not reach this worker, asks after its other runs and no more
-after that one. Such a run is dropped when its turn comes: a worker that was cut off for long would else be busy for as
-long again with what others have done meanwhile.
+A coordinator asks after the runs that it wants. One that was taken back while this worker could not be reached is
+asked after no more, and is dropped when its turn comes: a worker that was cut off for long would else be busy for as
+long again with what others have done meanwhile. What a coordinator wants that is down itself is done all the same.
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ ENDED_OVERHEAD_BYTES = 1024
 ENDED_BYTES_MAX = 16 * 1024 * 1024
 """Results kept for coordinators that have not recorded them; past it the oldest is dropped and will run again."""
 
-WANTED_FOR = 5 * NANOS_PER_S
-"""A run that waits is still wanted if its coordinator has asked after it so long before it last asked after any."""
-COORDINATORS_MAX = 4096
-"""Coordinators of which it is remembered when they last asked."""
+WANTED_FOR = 10 * NANOS_PER_S
+"""A run that waits is wanted for so long after its coordinator has spoken of it: as long as a lease, after which the
+coordinator takes the run back in any case."""
 TELL_AGAIN_AFTER = 10 * NANOS_PER_S
 TOLD_AGAIN_MAX = 64
 """Ends told again at one time; the oldest first, so that none is left out for ever."""
@@ -84,8 +83,6 @@ class Worker:
         self._by_perform: dict[PerformId, str] = {}
         self._stopping: dict[PerformId, str] = {}
         self._seen: OrderedDict[str, int] = OrderedDict()
-        self._asked_at: dict[NodeId, Instant] = {}
-        """By coordinator: when it last asked after its runs."""
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._ended_bytes = 0
         self.waiting = 0
@@ -153,9 +150,6 @@ class Worker:
             self._outbox.send(sender, run.ended)
 
     def on_check(self, now: Instant, sender: Endpoint, message: CheckRuns) -> None:
-        if len(self._asked_at) >= COORDINATORS_MAX:
-            self._asked_at.clear()
-        self._asked_at[sender.node_id] = now
         states: list[RunState] = []
         for ref in message.runs:
             run = self._runs.get(ref.task_id)
@@ -221,15 +215,15 @@ class Worker:
                 self._keep_ended(task_id, len(result.output) + len(result.detail) + ENDED_OVERHEAD_BYTES)
                 self.deadline = min(self.deadline, now + TELL_AGAIN_AFTER)
         self._running[handler] -= 1
-        self._start_next(handler)
+        self._start_next(now, handler)
 
-    def _start_next(self, handler: str) -> None:
+    def _start_next(self, now: Instant, handler: str) -> None:
         """Start the first run that waits and is still wanted; drop those in front of it."""
         queue = self._queues[handler]
         while queue:
             self.waiting -= 1
             run = self._runs[queue.popleft()]
-            if self._asked_at.get(run.coordinator.node_id, 0) <= run.wanted_at + WANTED_FOR:
+            if now <= run.wanted_at + WANTED_FOR or not self._is_alive(run.coordinator.node_id):
                 self._start(run)
                 return
             del self._runs[run.assign.task_id]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocols.config import HandlerSpec
 from protocols.core import Perform, Received
 from protocols.limits import QUEUED_RUNS_MAX
+from protocols.membership.member import State
+from protocols.membership.messages import Gossip
 from protocols.membership.views import GetStatus, Leave, NodeStatus
 from protocols.tasks.messages import (
     Assign,
@@ -19,7 +23,7 @@ from protocols.tasks.messages import (
 )
 from protocols.tasks.task import BodyEnded, BodyStatus, RunBody, RunStarted, StopBody
 from protocols.tasks.worker import ENDED_BYTES_MAX, SEEN_MAX
-from tests.protocols.harness import Host, World, config_of, endpoint_of
+from tests.protocols.harness import Host, World, accuse, alive, config_of, endpoint_of
 from tests.protocols.tasks_kit import QUIET, assign, meet, settle, submitted, worker
 
 OK = BodyEnded(BodyStatus.OK, '"out"', "", 7)
@@ -324,17 +328,27 @@ def test_a_worker_that_restarts_has_lost_its_runs() -> None:
 # Runs that nobody wants any more.
 
 
-def asked_after(host: Host, *task_ids: str, seconds: float = 8.0) -> None:
+def worker_of_boss(*task_ids: str) -> Host:
+    """A worker of one place that has been given these runs, by a coordinator that it knows to be alive."""
+    host = worker(concurrency=1)
+    host.hears(BOSS, Gossip((alive("boss"),)))
+    told(host, *(assign(task_id) for task_id in task_ids))
+    return host
+
+
+def asked_after(host: Host, *task_ids: str, seconds: int = 12) -> None:
     """Time passes in which the coordinator asks after these runs each second, and after no other."""
-    for _ in range(int(seconds)):
+    for _ in range(seconds):
         host.world.run(1)
         told(host, CheckRuns(tuple(RunRef(task_id, 1) for task_id in task_ids)))
 
 
-def test_a_waiting_run_that_its_coordinator_asks_after_no_more_is_dropped_when_its_turn_comes() -> None:
-    host = worker(concurrency=1)
-    told(host, *(assign(name) for name in ("a", "b", "c", "d")))
-    asked_after(host, "a", "d")
+@pytest.mark.parametrize("still_wanted", [("a", "d"), ("d",)])
+def test_a_waiting_run_that_its_coordinator_asks_after_no_more_is_dropped_when_its_turn_comes(
+    still_wanted: tuple[str, ...],
+) -> None:
+    host = worker_of_boss("a", "b", "c", "d")
+    asked_after(host, *still_wanted)
     host.end_body(OK)
     assert started(host) == [("a", 1), ("d", 1)]
     assert standing(host, "b") is Standing.UNKNOWN
@@ -345,9 +359,8 @@ def test_a_waiting_run_that_its_coordinator_asks_after_no_more_is_dropped_when_i
 
 
 def test_where_all_that_wait_are_unwanted_the_place_is_free_again() -> None:
-    host = worker(concurrency=1)
-    told(host, *(assign(name) for name in ("a", "b", "c")))
-    asked_after(host, "a")
+    host = worker_of_boss("a", "b", "c")
+    host.world.run(12)
     host.end_body(OK)
     assert not host.running
     host.node.check()
@@ -355,27 +368,25 @@ def test_where_all_that_wait_are_unwanted_the_place_is_free_again() -> None:
     assert started(host)[-1] == ("e", 1)
 
 
-def test_a_run_whose_coordinator_is_silent_altogether_is_still_done() -> None:
-    host = worker(concurrency=1)
-    told(host, assign("a"), assign("b"))
+def test_what_a_coordinator_wanted_that_is_down_is_done_all_the_same() -> None:
+    host = worker_of_boss("a", "b")
+    host.hears(endpoint_of("other"), Gossip((accuse("boss", State.DEAD),)))
     host.world.run(600)
-    host.hears(endpoint_of("other"), CheckRuns((RunRef("a", 1),)))
     host.end_body(OK)
     assert started(host) == [("a", 1), ("b", 1)]
 
 
 def test_a_run_that_was_spoken_of_a_moment_ago_is_wanted() -> None:
-    host = worker(concurrency=1)
-    told(host, assign("a"), assign("b"))
+    host = worker_of_boss("a", "b")
     asked_after(host, "a", "b", seconds=20)
-    asked_after(host, "a", seconds=4)
+    asked_after(host, "a", seconds=9)
     host.end_body(OK)
     assert started(host) == [("a", 1), ("b", 1)]
 
 
 def test_an_older_attempt_that_is_asked_after_does_not_make_a_run_wanted_but_a_newer_one_does() -> None:
-    host = worker(concurrency=1)
-    told(host, assign("a"), assign("b", 2), assign("c"))
+    host = worker_of_boss("a")
+    told(host, assign("b", 2), assign("c"))
     asked_after(host, "a", "b")
     told(host, assign("c", 2))
     host.end_body(OK)
