@@ -29,13 +29,7 @@ class OwnerFromHashOrder(Tampered):
 
 def keeps_an_old_ring() -> AbstractContextManager[None]:
     """A ring is built once and never again, whoever comes and goes."""
-    ring = Routing.ring
-
-    def old_ring(self: Routing, handler: str) -> Ring:
-        self._view = self._swim.view
-        return ring(self, handler)
-
-    return patched(Routing, "ring", old_ring)
+    return patched(Routing, "_renew", lambda self: None)
 
 
 def leaves_the_dead_on_the_ring() -> AbstractContextManager[None]:
