@@ -1,7 +1,8 @@
 """Membership as a person sets it: a profile, and what is otherwise; in seconds, and judged as a whole (DESIGN 4).
 
-The profiles are those of memberlist (DefaultLANConfig, DefaultWANConfig, DefaultLocalConfig). All nodes of a mesh
-should be set alike: a node that probes far faster than its peers gossip accuses more than they can refute in time.
+The profiles are those of memberlist (DefaultLANConfig, DefaultWANConfig, DefaultLocalConfig) in all that memberlist
+has; joining, healing, leaving and how long the dead are remembered are our own. All nodes of a mesh should be set
+alike: a node that probes far faster than its peers gossip accuses more than they can refute in time.
 """
 
 from __future__ import annotations

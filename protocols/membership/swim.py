@@ -324,7 +324,7 @@ class Swim:
             self.me = self.table.believe(now, row, alive, precedence, self._id)
             self.queue.put(alive)
             if not self._is_spreading(now):
-                self._announced_at = now
+                self._announced_at = now  # nobody has heard this announcement: refutations have to say it for a while
         else:
             self.me = self.table.believe(now, row, row.alive, precedence, self._id)
             self.queue.put(Refutation(self._id, precedence))
