@@ -145,6 +145,7 @@ DEFAULT_CONFIG = """\
 # profile = "lan"              # or "wan": far apart, slow links; or "local": one machine
 # probe_interval_s = 1.0       # one member is probed in each; a dead one is declared so within some of them
 # probe_timeout_s = 0.5        # after which others are asked to probe it too
+# stream_probe = true          # who does not ack over UDP is asked over TCP as well
 # suspicion_mult = 4           # how long a suspect has to refute: more means slower and surer
 # remember_dead_s = 86400      # how long a dead member is remembered, and tried again
 

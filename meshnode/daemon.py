@@ -34,7 +34,14 @@ from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from protocols.config import NodeConfig
 from protocols.core import Action, Endpoint, Fact, Message, Received, Result
-from protocols.membership.facts import JoinedMesh, MemberChanged, NameConflict, NodeStarted, Refuted
+from protocols.membership.facts import (
+    JoinedMesh,
+    MemberChanged,
+    NameConflict,
+    NodeStarted,
+    ReachedByStreamOnly,
+    Refuted,
+)
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
 from protocols.node import VERSION, Node, saved_generation
@@ -306,6 +313,10 @@ class Daemon:
                 log.info("joined the mesh", via=fact.via[:8])
             case Refuted():
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
+            case ReachedByStreamOnly():
+                log.warning(
+                    "a member answers over TCP alone: UDP to it or from it is lost, or blocked", member=fact.node_id[:8]
+                )
             case TaskReassigned(why="refused"):
                 log.debug("run refused", task=fact.task_id, attempt=fact.attempt)
             case TaskReassigned():

@@ -13,6 +13,8 @@ class SwimConfig(Struct, frozen=True):
     probe_interval: int = 1 * NANOS_PER_S
     probe_timeout: int = 500 * NANOS_PER_MS
     indirect_probes: int = 3
+    stream_probe: bool = True
+    """Whether a member that does not ack in time is probed over a stream too."""
     health_max: int = 8
     """How far local health may fall; interval and timeout of probes grow with it, up to (1 + this) times."""
     suspicion_mult: int = 4

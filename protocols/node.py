@@ -37,7 +37,7 @@ from protocols.core import (
 from protocols.membership.facts import NodeStarted
 from protocols.membership.member import Member, Profile, State
 from protocols.membership.membership import Membership
-from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
 from protocols.outbox import NEVER, Journal, Outbox
@@ -274,6 +274,10 @@ class Node:
                 self.membership.on_gossip(now, message)
             case Nack():
                 self.membership.on_nack(sender, message)
+            case StreamPing():
+                self.membership.on_stream_ping(sender, message)
+            case StreamAck():
+                self.membership.on_stream_ack(sender, message)
             case PingReq():
                 self.membership.on_ping_req(now, sender, message)
             case PushPull():

@@ -2,7 +2,8 @@
 
 Each interval one member is probed, round robin in an order drawn anew each round, so that every member is probed
 within 2N-1 intervals. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
-unanswered when the interval is over is a failure. The prober never judges: it reports whom it could not reach.
+unanswered when the interval is over is a failure; so that lost datagrams alone make no failure, the target is asked
+over a stream too. The prober never judges: it reports whom it could not reach.
 
 As long as nobody that was asked has been heard of either, it may be this node that is cut off. The first message that
 reaches it meanwhile says that it is in touch, and the target is pinged once more: who comes back from a cut does not
@@ -40,10 +41,11 @@ class Relay(Struct):
 
 
 class Due(Struct, frozen=True):
-    """What the clock demands: a target to ping, a target to ask others about, a target that failed its probe, askers
-    to be told that there is no answer yet."""
+    """What the clock demands: a target to ping, a target to ask others about, a target that failed its probe, one that
+    answered over a stream alone, askers to be told that there is no answer yet."""
 
     failed: NodeId = ""
+    over_stream: NodeId = ""
     ask_others_about: NodeId = ""
     ping: NodeId = ""
     nack: tuple[Relay, ...] = ()
@@ -63,6 +65,7 @@ class Prober:
         "_next_nack_at",
         "_next_probe_at",
         "_order",
+        "_over_stream",
         "_position",
         "_probe_deadline",
         "_relays",
@@ -86,6 +89,8 @@ class Prober:
         self._helpers: tuple[NodeId, ...] = ()
         self._helpers_heard: tuple[NodeId, ...] = ()
         """Those of them that sent a nack: they are there, and so is this node."""
+        self._over_stream = False
+        """The target has answered over a stream, and by no datagram so far."""
         self.out_of_touch = False
         """Nobody has answered the probe under way, and no message has come in since others were asked for help."""
         self._relays: dict[int, Relay] = {}
@@ -104,7 +109,7 @@ class Prober:
         self._next_probe_at = NEVER
         self._next_nack_at = NEVER
         self._target = ""
-        self.out_of_touch = False
+        self._over_stream = self.out_of_touch = False
         self._rearm(NEVER)
 
     def _rearm(self, probe_deadline: Instant) -> None:
@@ -132,6 +137,10 @@ class Prober:
             self._rearm(self._next_probe_at)
             return Due(ask_others_about=self._target, nack=nack)
         failed, self._target = self._target, ""
+        over_stream = ""
+        if self._over_stream:
+            failed, over_stream = "", failed
+            self._over_stream = False
         self.out_of_touch = False
         if failed:
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
@@ -148,7 +157,7 @@ class Prober:
             self._rearm(now + self._health.scale(self._config.probe_timeout))
         else:
             self._rearm(self._next_probe_at)
-        return Due(failed=failed, ping=target, nack=nack)
+        return Due(failed=failed, over_stream=over_stream, ping=target, nack=nack)
 
     def _next_target(self, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> NodeId:
         for _ in range(2):
@@ -185,10 +194,15 @@ class Prober:
         if not self._target or seq != self._target_seq or (sender != self._target and sender not in self._helpers):
             return False
         self._target = ""
-        self.out_of_touch = False
+        self._over_stream = self.out_of_touch = False
         self._health.better()
         self._rearm(self._next_probe_at)
         return True
+
+    def acked_over_stream(self, sender: NodeId, seq: int) -> None:
+        """The target is there. Whether datagrams reach it too is seen when the interval is over."""
+        if self._target and seq == self._target_seq and sender == self._target:
+            self._over_stream = True
 
     def nacked(self, sender: NodeId, seq: int) -> None:
         """A helper has no answer from the target either; but it has heard this node, and this node hears it."""

@@ -49,6 +49,12 @@ class Forgotten(Fact, frozen=True, tag="forgotten", gc=False):
     node_id: NodeId
 
 
+class ReachedByStreamOnly(Fact, frozen=True, tag="reached_by_stream_only", gc=False):
+    """A member acked no datagram in time, neither its own nor through others, but answered over a stream."""
+
+    node_id: NodeId
+
+
 class JoinedMesh(Fact, frozen=True, tag="joined_mesh", gc=False):
     """The first seed has answered."""
 

@@ -12,10 +12,10 @@ from protocols.config import NodeConfig
 from protocols.core import Endpoint, Instant, NodeId, Put
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX
-from protocols.membership.facts import JoinedMesh
+from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
 from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.member import STATE_MASK, Member, Profile, State, Update
-from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.swim import Swim
 from protocols.outbox import NEVER, Journal, Outbox
@@ -107,6 +107,8 @@ class Membership:
         due = self._prober.fire(now, lambda: self.table.ids, self._probeable)
         for relay in due.nack:
             self._outbox.send(relay.asker, Nack(relay.asker_probe))
+        if due.over_stream:
+            self._outbox.notify(ReachedByStreamOnly(due.over_stream))
         if due.failed:
             self.swim.suspect(now, due.failed)
         if due.ask_others_about:
@@ -129,6 +131,8 @@ class Membership:
             self._swim_config.indirect_probes,
             lambda member: member is not me and member is not target and member.state is State.ALIVE,
         )
+        if self._swim_config.stream_probe:
+            self._outbox.send(target.endpoint, StreamPing(self._prober.seq))
         self._prober.asked(tuple(helper.alive.node_id for helper in helpers))
         request = PingReq(self._prober.seq, target_id, target.endpoint.address)
         for helper in helpers:
@@ -227,6 +231,12 @@ class Membership:
 
     def on_nack(self, sender: Endpoint, message: Nack) -> None:
         self._prober.nacked(sender.node_id, message.probe)
+
+    def on_stream_ping(self, sender: Endpoint, message: StreamPing) -> None:
+        self._outbox.send(sender, StreamAck(message.probe))
+
+    def on_stream_ack(self, sender: Endpoint, message: StreamAck) -> None:
+        self._prober.acked_over_stream(sender.node_id, message.probe)
 
     def on_gossip(self, now: Instant, message: Gossip) -> bool:
         """Whether any of it was news, or made this node say something; if not, nothing at all has changed."""

@@ -48,6 +48,21 @@ class Nack(Statement, frozen=True, array_like=True, tag="nack", gc=False):
     probe: ProbeSeq
 
 
+class StreamPing(Statement, frozen=True, array_like=True, tag="sping", gc=False):
+    """Are you there, though your acks do not reach me? Answered by a `StreamAck` with the same number (memberlist's
+    fallback probe over TCP)."""
+
+    carrier: ClassVar[Carrier] = Carrier.STREAM
+    probe: ProbeSeq
+
+
+class StreamAck(Statement, frozen=True, array_like=True, tag="sack", gc=False):
+    """Yes, over a stream."""
+
+    carrier: ClassVar[Carrier] = Carrier.STREAM
+    probe: ProbeSeq
+
+
 class Gossip(Statement, frozen=True, array_like=True, tag="gossip", gc=False):
     """Updates alone, between probes."""
 
@@ -63,4 +78,4 @@ class PushPull(Statement, frozen=True, array_like=True, tag="pushpull", gc=False
     answer: bool
 
 
-MembershipMessage: TypeAlias = Ping | PingReq | Ack | Nack | Gossip | PushPull
+MembershipMessage: TypeAlias = Ping | PingReq | Ack | Nack | StreamPing | StreamAck | Gossip | PushPull

@@ -64,6 +64,7 @@ class MembershipSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     probe_interval_s: float | None = None
     probe_timeout_s: float | None = None
     indirect_probes: int | None = None
+    stream_probe: bool | None = None
     health_max: int | None = None
     suspicion_mult: int | None = None
     suspicion_max_factor: int | None = None
@@ -94,7 +95,7 @@ class MembershipSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             yield f"There is no profile {self.profile!r}: it is one of {', '.join(PROFILES)}."
         for field in self.__struct_fields__:
             value = getattr(self, field)
-            if value is None or field == "profile":
+            if value is None or field in ("profile", "stream_probe"):
                 continue
             if field in _COUNTS:
                 least, most = _COUNTS[field]

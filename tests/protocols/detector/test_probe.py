@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.config import SwimConfig
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Message
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Carrier, Endpoint, Message
 from protocols.detector.health import LocalHealth
 from protocols.detector.probe import RELAYS_MAX, Prober
-from protocols.membership.facts import MemberChanged
+from protocols.membership.facts import MemberChanged, ReachedByStreamOnly
 from protocols.membership.member import State
-from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
-from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
+from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
+from tests.protocols.harness import Host, World, accuse, alive, config_of, endpoint_of, id_of
 
 SECOND = NANOS_PER_S
 CONFIG = SwimConfig()
@@ -236,6 +236,97 @@ def test_the_suspect_is_told_by_the_next_one_who_probes_it() -> None:
             break
         host.hears(to, Ack(ping.probe))
     assert accuse("b", State.SUSPECT) in host.said_of(Ping, "b")[0].updates
+
+
+# Over a stream, where datagrams are lost.
+
+
+def test_a_target_that_does_not_ack_in_time_is_asked_over_a_stream_as_well() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.49)
+    assert host.said_of(StreamPing) == []
+    host.world.run(0.02)
+    assert [(target, message) for target, message in host.said if isinstance(message, StreamPing)] == [
+        (to, StreamPing(ping.probe))
+    ]
+
+
+def test_whoever_is_asked_over_a_stream_answers_over_a_stream() -> None:
+    host = host_among("b")
+    host.hears(endpoint_of("stranger"), StreamPing(77))
+    assert host.said_of(StreamAck, "stranger") == [StreamAck(77)]
+
+
+def test_one_that_answers_over_a_stream_alone_is_not_suspected_and_that_is_told_when_the_interval_is_over() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.6)
+    host.hears(to, StreamAck(ping.probe))
+    host.world.run(0.35)
+    assert host.facts_of(ReachedByStreamOnly) == []
+    host.world.run(0.06)
+    assert host.facts_of(ReachedByStreamOnly) == [ReachedByStreamOnly(to.node_id)]
+    assert host.facts_of(MemberChanged) == []
+    assert host.node.swim.health.score == 0
+
+
+def test_one_that_acks_by_datagram_after_all_is_reached_by_both() -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.6)
+    host.hears(to, StreamAck(ping.probe))
+    host.hears(to, Ack(ping.probe))
+    host.world.run(0.5)
+    assert host.facts_of(ReachedByStreamOnly) == []
+    assert host.facts_of(MemberChanged) == []
+
+
+@pytest.mark.parametrize(("sender", "off"), [("target", 1), ("target", -1), ("stranger", 0), ("helper", 0)])
+def test_an_answer_over_a_stream_counts_from_the_target_alone_and_for_this_probe(sender: str, off: int) -> None:
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.6)
+    helper = next(to for to, message in host.said if isinstance(message, PingReq))
+    said_by = {"target": to, "stranger": endpoint_of("stranger"), "helper": helper}[sender]
+    host.hears(said_by, StreamAck(ping.probe + off))
+    host.world.run(0.5)
+    assert [(fact.node_id, fact.state) for fact in host.facts_of(MemberChanged)] == [(to.node_id, State.SUSPECT)]
+    assert host.facts_of(ReachedByStreamOnly) == []
+
+
+def test_an_answer_over_a_stream_speaks_for_one_probe_and_not_for_the_next() -> None:
+    host = host_among("b")
+    to, ping = next_ping(host)
+    host.world.run(0.6)
+    host.hears(to, StreamAck(ping.probe))
+    host.hears(to, Ack(ping.probe))
+    next_ping(host)
+    host.world.run(1.01)
+    assert host.sees("b") is State.SUSPECT
+
+
+def test_where_it_is_turned_off_nobody_is_asked_over_a_stream() -> None:
+    host = World().add("a", config_of("a", swim=SwimConfig(stream_probe=False))).start()
+    host.world.run(0.001)
+    host.hears(endpoint_of("z"), Gossip(tuple(alive(name) for name in "bcdef")))
+    host.world.run(5)
+    assert host.said_of(PingReq)
+    assert host.said_of(StreamPing) == []
+
+
+def test_a_mesh_whose_datagrams_are_all_lost_stays_whole_over_streams() -> None:
+    """UDP is blocked by a firewall: nobody is suspected, and everybody is told why probes fail."""
+    world = World(3)
+    hosts = world.mesh("a", "b", "c", "d")
+    world.lets_through = lambda source, target, message: message.carrier is Carrier.STREAM
+    for host in hosts:
+        host.hush()
+    world.run(60)
+    assert [fact for host in hosts for fact in host.facts_of(MemberChanged)] == []
+    assert all(host.facts_of(ReachedByStreamOnly) for host in hosts)
+    hosts[3].crash()
+    world.run_until(lambda: all(host.sees("d") is State.DEAD for host in hosts[:3]), 120)
 
 
 # Out of touch: nobody who was asked has been heard of.
