@@ -33,7 +33,7 @@ from meshnode.logs import Log, configure_logs
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from protocols.config import NodeConfig
-from protocols.core import Action, Endpoint, Fact, Message, Received, Result
+from protocols.core import Action, Endpoint, Fact, Message, NodeId, Received, Result
 from protocols.membership.facts import (
     JoinedMesh,
     MemberChanged,
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 LEAVE_S_MAX = 5.0
 """How long a graceful stop may take before the node stops all the same."""
+UDP_WARNING_EVERY_S = 600.0
+"""How often it is said of one member that UDP does not get through."""
 NAME_CHECK_S = 10.0
 """A node that finds its name taken before anybody has answered it, within this time of its start, is the newcomer and
 gives way. One that belongs to a mesh already is not driven out of it by a later namesake."""
@@ -142,6 +144,7 @@ class Daemon:
         self._serving = trio.Event()
         self._stop = trio.Event()
         self._name_taken: NameConflict | None = None
+        self._udp_warned_at: dict[NodeId, float] = {}
         self._joined = False
         self._started_at = time.monotonic()
 
@@ -314,15 +317,23 @@ class Daemon:
             case Refuted():
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
             case ReachedByStreamOnly():
-                log.warning(
-                    "a member answers over TCP alone: UDP to it or from it is lost, or blocked", member=fact.node_id[:8]
-                )
+                self._on_stream_only(fact.node_id)
             case TaskReassigned(why="refused"):
                 log.debug("run refused", task=fact.task_id, attempt=fact.attempt)
             case TaskReassigned():
                 log.warning("run given up", task=fact.task_id, attempt=fact.attempt, why=fact.why)
             case _:
                 log.debug("fact", fact=fact)
+
+    def _on_stream_only(self, member: NodeId) -> None:
+        """Warn of blocked UDP, and not at every probe."""
+        now = time.monotonic()
+        if now - self._udp_warned_at.get(member, -UDP_WARNING_EVERY_S) >= UDP_WARNING_EVERY_S:
+            self._udp_warned_at[member] = now
+            log.warning(
+                "a member answers over TCP alone: open its UDP port, and this node's, in every firewall between them",
+                member=member[:8],
+            )
 
     def _on_name_conflict(self, conflict: NameConflict) -> None:
         log.error("another node has this node's name", name=self.entry.name, other=conflict.other, at=conflict.address)
