@@ -10,7 +10,7 @@ from protocols.core import NANOS_PER_S, Effect, Event, Instant, NodeId, Received
 from protocols.detector import suspicion
 from protocols.detector.probe import NOTHING_DUE, Due, Prober
 from protocols.membership.member import Accusation, State, with_state
-from protocols.membership.messages import Ack
+from protocols.membership.messages import Ack, StreamAck
 from protocols.membership.swim import Swim
 from sim.faults import Crash, DiskFull, Isolate
 from sim.scenario import Scenario
@@ -25,7 +25,7 @@ class DeafToAcks(Tampered):
     """Acks are not understood, and a failed probe is a verdict: the accused gets no hearing."""
 
     def tamper_with_event(self, event: Event) -> Event:
-        return Woke() if isinstance(event, Received) and type(event.message) is Ack else event
+        return Woke() if isinstance(event, Received) and isinstance(event.message, Ack | StreamAck) else event
 
     def tamper_with_effects(self, effects: list[Effect]) -> list[Effect]:
         for row in self.members():
