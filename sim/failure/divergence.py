@@ -242,10 +242,13 @@ def _related(masked: str, values: Sequence[float], before: Sequence[float] | Non
 
 # For people.
 
+SET_IN = 2
+
 
 def show_divergence(divergence: Divergence, a: Recording, b: Recording, name_a: str, name_b: str) -> list[str]:
-    """The difference and what came before it, on both sides."""
-    lines = [*textwrap.wrap(divergence.text + ".", WIDTH), *textwrap.wrap(divergence.legend, WIDTH)]
+    """The difference and what came before it, on both sides; a report sets it in by `SET_IN`."""
+    width = WIDTH - SET_IN
+    lines = [*textwrap.wrap(divergence.text + ".", width), *textwrap.wrap(divergence.legend, width)]
     is_new = divergence.how is How.NEW
     for name, recording, before, at in (
         (name_a, a, divergence.before_a, divergence.at_a),
