@@ -35,6 +35,7 @@ from protocols.core import (
     Woke,
 )
 from protocols.membership.facts import NodeStarted
+from protocols.membership.hints import Suggest
 from protocols.membership.member import Member, Profile, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
@@ -186,6 +187,8 @@ class Node:
         if swim.outgrown > self.generation and self.phase is Phase.SERVING:
             # An older copy of this node's data spoke for a later life; only a later one still can take the name back.
             self._begin_generation(swim.outgrown + 1)
+        if swim.rival:
+            self.membership.face_rival(now)
         tasks = self.tasks
         if tasks.view_seen != swim.view:
             tasks.on_view(now)
@@ -363,6 +366,8 @@ class Node:
                 self._outbox.reply(request_id, self._member_list(now))
             case GetStatus():
                 self._outbox.reply(request_id, self._status(now))
+            case Suggest():
+                self._outbox.reply(request_id, self.membership.suggest(now, command))
             case Leave():
                 self._leave(now, request_id)
             case _:

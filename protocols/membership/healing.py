@@ -1,12 +1,14 @@
 """Whom to exchange whole tables with, so that a mesh forms, stays whole, and grows together again after any cut.
 
-Three reasons, one exchange (push-pull over a stream):
+Four reasons, one exchange (push-pull over a stream):
 - *joining*: until somebody has answered, seeds and remembered peers are tried every `join_retry_interval`;
 - *anti-entropy*: every `push_pull_interval`, scaled by the size of the mesh, with a random live member (memberlist);
-- *healing*: every `heal_interval` with one remembered dead member, or one seed that no live member answers at, for as
-  long as it is remembered. A cut that outlasts every suspicion is repaired by this alone (DESIGN 4). Where few are dead
-  to many, each of the many tries them less often, so that who comes back is not met by thousands of tables: the few
-  try at every turn, for the many are dead to them (serf's reconnector).
+- *healing*: every `heal_interval` with one remembered dead member, one peer of the last life that was not met in this
+  one, or one seed that no live member answers at, for as long as it is remembered. A cut that outlasts every suspicion
+  is repaired by this alone (DESIGN 4), and so is one within which everybody was restarted. Where few are away to many,
+  each of the many tries them less often, so that who comes back is not met by thousands of tables: the few try at every
+  turn, for the many are away to them (serf's reconnector);
+- *hints*: addresses that somebody suggests, who is not trusted (`hints.py`).
 It decides only whom to contact; `swim.py` decides what to believe of the answer.
 """
 
@@ -16,6 +18,7 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import Endpoint, Instant
+from protocols.membership.hints import Hint, Hints
 from protocols.membership.member import STATE_MASK, Member, State
 from protocols.membership.table import MemberTable
 from protocols.outbox import NEVER
@@ -24,6 +27,8 @@ PUSH_PULL_SCALE_FROM = 32
 """Meshes up to this size exchange at the plain interval; each doubling adds one (memberlist, pushPullScale)."""
 JOIN_FANOUT = 3
 PEERS_SAVED_MAX = 64
+AWAY_SAVED_MAX = 16
+"""Of these, places that are kept for peers that are away, where there are any."""
 HEAL_MULT = 4
 """How often at least, in one `heal_interval`, all together try each of their dead members, on average."""
 
@@ -47,6 +52,10 @@ class Healer:
         self._next_heal = NEVER
         self._seed_turn = 0
         self._seeds_first = False
+        self._unmet = self._peers
+        """Peers of the last life at whose addresses nobody was met in this one."""
+        self._unmet_until: Instant = NEVER
+        self.hints = Hints(config.swim, rng, config.address)
         self.joined = not config.seeds and not self._peers
         self.deadline: Instant = NEVER
 
@@ -61,9 +70,11 @@ class Healer:
             self._next_join = now
         self._next_push_pull = now + int((0.5 + self._rng.random()) * swim.push_pull_interval)
         self._next_heal = now + int((0.5 + self._rng.random()) * swim.heal_interval)
+        self._unmet_until = now + swim.remember_dead
         self._rearm()
 
     def stop(self) -> None:
+        self.hints.stop()
         self._next_join = self._next_push_pull = self._next_heal = NEVER
         self.deadline = NEVER
 
@@ -90,13 +101,33 @@ class Healer:
             scale = push_pull_scale(table.present)
             self._next_push_pull = now + scale * self._config.swim.push_pull_interval
         if now >= self._next_heal:
-            targets += self._heal_targets(table)
+            targets += self._heal_targets(now, table)
             self._next_heal = now + self._config.swim.heal_interval
+        if now >= self.hints.deadline:
+            targets += self.hints.fire(now, table)
         self._rearm()
         return targets
 
+    def suggest(self, now: Instant, hints: tuple[Hint, ...], table: MemberTable) -> int:
+        """Take in addresses that may be worth a try; how many say something new."""
+        taken = self.hints.suggest(now, hints, table)
+        self._rearm()
+        return taken
+
+    def face(self, now: Instant, rival: str) -> None:
+        """See who is at the address `rival`, where somebody announces this node's own id."""
+        self.hints.face(now, rival)
+        self._rearm()
+
+    def unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
+        """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered."""
+        if self._unmet:
+            met = frozenset(member.alive.profile.address for member in table)
+            self._unmet = tuple(peer for peer in self._unmet if peer not in met and now < self._unmet_until)
+        return self._unmet
+
     def _rearm(self) -> None:
-        self.deadline = min(self._next_join, self._next_push_pull, self._next_heal)
+        self.deadline = min(self._next_join, self._next_push_pull, self._next_heal, self.hints.deadline)
 
     def _join_targets(self, table: MemberTable) -> list[Endpoint]:
         addresses = [seed for seed in self._config.seeds if seed != self._config.address]
@@ -105,18 +136,20 @@ class Healer:
         addresses += [peer for peer in peers[:JOIN_FANOUT] if peer not in addresses]
         return [Endpoint("", address) for address in addresses]
 
-    def _heal_targets(self, table: MemberTable) -> list[Endpoint]:
-        """The dead and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
-        dead_count = table.count(State.DEAD)
+    def _heal_targets(self, now: Instant, table: MemberTable) -> list[Endpoint]:
+        """Who is away and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
+        unmet = self.unmet(now, table)
+        away_count = table.count(State.DEAD) + len(unmet)
         self._seeds_first = not self._seeds_first
-        if self._seeds_first or not dead_count:
+        if self._seeds_first or not away_count:
             targets = self._seed_targets(table)
             if targets:
                 return targets
-        if not dead_count or self._rng.random() * table.present >= HEAL_MULT * dead_count:
+        if not away_count or self._rng.random() * table.present >= HEAL_MULT * away_count:
             return []
-        dead = [member for member in table if member.precedence & STATE_MASK == State.DEAD]
-        return [dead[int(self._rng.random() * dead_count)].endpoint]
+        away = [member.endpoint for member in table if member.precedence & STATE_MASK == State.DEAD]
+        away += [Endpoint("", address) for address in unmet]
+        return [away[int(self._rng.random() * away_count)]]
 
     def _seed_targets(self, table: MemberTable) -> list[Endpoint]:
         seeds = self._config.seeds
@@ -133,12 +166,19 @@ class Healer:
         return [Endpoint("", seed)]
 
 
-def peers_to_remember(table: MemberTable, me: Member) -> tuple[str, ...]:
-    """Addresses worth trying after a restart: the live members, as many as are kept."""
+def peers_to_remember(table: MemberTable, me: Member, unmet: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses worth trying after a restart, as many as are kept: of live members, and of those that are away.
+
+    Without the latter two halves that are restarted while they are cut off from each other would forget each other.
+    """
+    away = list(unmet)
+    if table.count(State.DEAD):
+        away += [member.alive.profile.address for member in table if member.state is State.DEAD]
+    room = PEERS_SAVED_MAX - min(len(away), AWAY_SAVED_MAX)
     addresses: list[str] = []
     for member in table:
-        if member is not me and member.state is State.ALIVE:
+        if member is not me and member.precedence & STATE_MASK <= State.SUSPECT:
             addresses.append(member.alive.profile.address)
-            if len(addresses) == PEERS_SAVED_MAX:
+            if len(addresses) == room:
                 break
-    return tuple(sorted(addresses))
+    return tuple(sorted(list(dict.fromkeys([*addresses, *away]))[:PEERS_SAVED_MAX]))

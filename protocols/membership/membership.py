@@ -14,6 +14,7 @@ from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX
 from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
 from protocols.membership.healing import Healer, peers_to_remember
+from protocols.membership.hints import Suggest, Suggested
 from protocols.membership.member import STATE_MASK, Member, Profile, State, Update
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import PEERS_KEY, Peers
@@ -175,17 +176,26 @@ class Membership:
     def _housekeep(self, now: Instant) -> None:
         self._next_housekeeping = now + self._swim_config.push_pull_interval
         self.swim.forget(now)
-        self.save_peers()
+        self.save_peers(now)
 
-    def save_peers(self) -> None:
-        """Keep the addresses of live members for the next start, where they have changed."""
+    def save_peers(self, now: Instant) -> None:
+        """Keep the addresses of members for the next start, where they have changed."""
         me = self.swim.me
         if me is None or self.swim.leaving:
             return
-        peers = peers_to_remember(self.table, me)
+        peers = peers_to_remember(self.table, me, self._healer.unmet(now, self.table))
         if peers and peers != self._saved_peers:
             self._saved_peers = peers
             self._journal.save((Put(PEERS_KEY, Peers(peers)),))
+
+    def suggest(self, now: Instant, command: Suggest) -> Suggested:
+        """Take in addresses that somebody outside of the mesh suggests (`hints.py`)."""
+        return Suggested(0 if self.swim.leaving else self._healer.suggest(now, command.hints, self.table))
+
+    def face_rival(self, now: Instant) -> None:
+        """See who announces this node's id at another address: a copy of its data directory, or its own past."""
+        self._healer.face(now, self.swim.rival)
+        self.swim.rival = ""
 
     # Messages.
 
@@ -263,4 +273,4 @@ class Membership:
         if self._healer.answered():
             self._outbox.notify(JoinedMesh(sender.node_id))
         if knew_nobody and len(self.table) > 1:
-            self.save_peers()
+            self.save_peers(now)

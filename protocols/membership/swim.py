@@ -68,6 +68,8 @@ class Swim:
         self.leaving = False
         self.outgrown = 0
         """A generation above this node's own that was seen under its id; the node must start a newer one."""
+        self.rival = ""
+        """Another address at which this node's id was announced, in words that outrank this node's own."""
         self.view = 0
         self._id = config.node_id
         self._retransmits_for = 0
@@ -310,6 +312,8 @@ class Swim:
         generation = generation_of(update.precedence)
         if generation > GENERATION_MAX // 2:
             return  # nobody has had so many lives; answering would use up those that are left to count
+        if type(update) is Alive and update.profile.address != row.alive.profile.address:
+            self.rival = update.profile.address
         if generation > row.generation:
             self.outgrown = max(self.outgrown, generation)
             return

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
 from protocols.membership.facts import Forgotten, JoinedMesh, MemberChanged
-from protocols.membership.healing import Healer, push_pull_scale
+from protocols.membership.healing import (
+    AWAY_SAVED_MAX,
+    PEERS_SAVED_MAX,
+    Healer,
+    peers_to_remember,
+    push_pull_scale,
+)
 from protocols.membership.member import Believed, Member, State, precedence_of, with_state
 from protocols.membership.messages import Gossip, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
@@ -279,3 +285,104 @@ def test_the_dead_are_told_for_a_while_that_they_are() -> None:
     dead_once = [fact for fact in a.facts_of(MemberChanged) if fact.state is State.DEAD]
     assert len(dead_once) == 1
     assert b.sees("b") is State.ALIVE
+
+
+# The peers file.
+
+
+def saved_peers(host: Host) -> set[str]:
+    saved = host.stored(PEERS_KEY)
+    assert isinstance(saved, Peers)
+    return {address.partition(".")[0] for address in saved.addresses}
+
+
+def restart_all(hosts: list[Host], *seeds: str) -> None:
+    """Every node goes down before the first comes up again, with other seeds than before."""
+    for host in hosts:
+        host.crash()
+    for host in hosts:
+        host.config = config_of(host.name, seeds=seeds)
+        host.start()
+
+
+@pytest.mark.parametrize("seeds", [(), ("gone",), ("gone", "b")], ids=["none", "gone", "one of them is right"])
+def test_a_mesh_that_is_restarted_as_a_whole_forms_again_whatever_its_seeds_are_now(seeds: tuple[str, ...]) -> None:
+    world = World()
+    hosts = world.mesh(*NAMES)
+    world.run(60)
+    restart_all(hosts, *seeds)
+    world.run_until(lambda: all_agree(hosts), 10)
+    world.run(60)
+    assert all_agree(hosts)
+
+
+def test_a_mesh_forms_again_by_the_only_member_that_kept_its_address() -> None:
+    """The others were given new ones, the seeds are gone: each finds the one that all remember."""
+    world = World()
+    hosts = world.mesh(*NAMES)
+    world.run(60)
+    for host in hosts:
+        host.crash()
+    moved = [hosts[4]]
+    for old in hosts[:4]:
+        new = world.add(f"{old.name}-moved", config_of(f"{old.name}-moved", seeds=("gone",)))
+        new.disk = old.disk
+        moved.append(new)
+    hosts[4].config = config_of("e", seeds=("gone",))
+    for host in moved:
+        host.start()
+    world.run_until(lambda: all_agree(moved), 30)
+
+
+def test_halves_that_are_restarted_within_a_cut_do_not_forget_each_other() -> None:
+    """The tables are gone with the restart; what is left are the peers files, which must keep those that are away."""
+    world = World()
+    hosts = world.mesh(*NAMES)
+    world.run(60)
+    world.split(("a", "b"), ("c", "d", "e"))
+    world.run(600)
+    restart_all(hosts)
+    world.run(600)
+    assert all(saved_peers(host) == set(NAMES) - {host.name} for host in hosts)
+    restart_all(hosts)
+    world.run(600)
+    assert hosts[0].sees("c") is None
+    world.heal()
+    world.run_until(lambda: all_agree(hosts), 60)
+
+
+def test_peers_that_were_not_met_again_are_forgotten_like_the_dead() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c", swim=FORGETFUL)
+    world.run(60)
+    c.crash()
+    for host in (a, b):
+        host.crash()
+        host.config = config_of(host.name, swim=FORGETFUL)
+        host.start()
+    world.run(300)
+    assert saved_peers(a) == {"b", "c"}
+    a.hush()
+    world.run(200)
+    assert a.said_of(PushPull, "c")
+    world.run(300)
+    assert saved_peers(a) == {"b"}
+    a.hush()
+    world.run(300)
+    assert not a.said_of(PushPull, "c")
+
+
+def test_the_peers_file_has_a_bound_and_room_for_those_that_are_away() -> None:
+    table = MemberTable()
+    me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)
+    table.insert(me)
+    for number in range(200):
+        announced = alive(f"n{number}")
+        state = State.ALIVE if number < 100 else State.DEAD
+        table.insert(Member(announced, with_state(announced.precedence, state), id_of("a"), 0))
+    peers = peers_to_remember(table, me, (address_of("n3"), address_of("unmet")))
+    living = [peer for peer in peers if peer in {address_of(f"n{number}") for number in range(100)}]
+    assert len(peers) == len(dict.fromkeys(peers)) == PEERS_SAVED_MAX
+    assert len(living) >= PEERS_SAVED_MAX - AWAY_SAVED_MAX
+    assert address_of("unmet") in peers
+    assert address_of("a") not in peers
