@@ -25,13 +25,14 @@ from msgspec.structs import replace
 from meshnode.admission import Admission, Entry, admission_of, enter_mesh
 from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection
 from meshnode.config import Config, load_config, parse_address, remember_listen
-from meshnode.datadir import DataDir
+from meshnode.datadir import DataDir, read_note, write_note
 from meshnode.driver import Driver
 from meshnode.errors import ExitCode, MeshError
 from meshnode.executors.pool import Executors
 from meshnode.logs import Log, configure_logs
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
+from meshnode.transport.twins import Twin
 from protocols.config import NodeConfig
 from protocols.core import Action, Endpoint, Fact, Message, NodeId, Received, Result
 from protocols.membership.facts import (
@@ -143,7 +144,7 @@ class Daemon:
         self._node: Node | None = None
         self._serving = trio.Event()
         self._stop = trio.Event()
-        self._name_taken: NameConflict | None = None
+        self._gives_way: MeshError | None = None
         self._udp_warned_at: dict[NodeId, float] = {}
         self._joined = False
         self._started_at = time.monotonic()
@@ -162,6 +163,7 @@ class Daemon:
             transport = self._bind_transport()
             await nursery.start(transport.run)
             self._transport = transport
+            await self._look_for_twin(transport)
             self._driver = self._make_driver(transport)
             await nursery.start(self._driver.run)
             await self._wait_until_serving()
@@ -172,9 +174,21 @@ class Daemon:
             on_ready(self)
             await self._stop.wait()
             nursery.cancel_scope.cancel()
-        if self._name_taken is not None:
-            raise _name_taken(self.entry.name, self._name_taken)
+        if self._gives_way is not None:
+            raise self._gives_way
         return ExitCode.OK
+
+    async def _look_for_twin(self, transport: Transport) -> None:
+        """Before anything is said to the mesh: whether this node still runs where it ran last, as in a directory that
+        was copied. Raises `MeshError("identity_in_use")`."""
+        note = self.directory.address_note
+        last = read_note(note)
+        if last:
+            await transport.greet(last)
+        if self._gives_way is not None:
+            raise self._gives_way
+        if last != transport.address:
+            write_note(note, transport.address)
 
     def _bind_transport(self) -> Transport:
         """Take the listening port; one that was only remembered from last time may be replaced by a free one."""
@@ -207,6 +221,7 @@ class Daemon:
             on_message=self._on_message,
             on_drop=self._on_drop,
             on_join=self._admission.on_join if self._admission else None,
+            on_twin=self._on_twin,
             generation=saved_generation(self._saved) + 1,
         )
 
@@ -338,8 +353,16 @@ class Daemon:
     def _on_name_conflict(self, conflict: NameConflict) -> None:
         log.error("another node has this node's name", name=self.entry.name, other=conflict.other, at=conflict.address)
         if not self._joined and time.monotonic() - self._started_at < NAME_CHECK_S:
-            self._name_taken = conflict
+            self._gives_way = _name_taken(self.entry.name, conflict)
             self._stop.set()
+
+    def _on_twin(self, twin: Twin) -> None:
+        """Another process has this node's identity: the later one stops, without a word to the mesh."""
+        if not twin.is_earlier:
+            log.error("another process has this node's identity; it came later and was told to stop", at=twin.address)
+            return
+        self._gives_way = _identity_in_use(self.entry, self.directory, twin)
+        self._stop.set()
 
     def _name_in_use(self, name: str) -> str | None:
         """The id of the member that has the name, for the join desk."""
@@ -402,6 +425,17 @@ class Daemon:
             commits=self._driver.commits,
             streams_open=self._transport.streams_open,
         )
+
+
+def _identity_in_use(entry: Entry, directory: DataDir, twin: Twin) -> MeshError:
+    return MeshError(
+        "identity_in_use",
+        f"This node ({entry.name!r}, id {entry.identity.node_id}) is running already: a process at {twin.address} has "
+        f"the same identity and was there first. {directory.root} is probably a copy of its data directory. Two nodes "
+        "must never share one, so this one has stopped; the other goes on.",
+        "Start this node with a new data directory and a token: meshnode up --dir NEW --join TOKEN. If it is to take "
+        "the other one's place, stop that first with `meshnode leave` on its machine, then start this one again.",
+    )
 
 
 def _name_taken(name: str, conflict: NameConflict) -> MeshError:

@@ -7,6 +7,7 @@
       lock               flock of the daemon that serves DIR, with its pid in it
       control.sock       unix socket of the daemon; elsewhere, and named by `control.path`, where its path is too long
       listen             address of the last start
+      address            address that peers were told at the last start
       mcp.token          bearer token of MCP over HTTP, 0600
       meshnode.log       the daemon's log
 
@@ -78,6 +79,10 @@ class DataDir:
     @property
     def mcp_token(self) -> Path:
         return self.root / "mcp.token"
+
+    @property
+    def address_note(self) -> Path:
+        return self.root / "address"
 
     @property
     def control_note(self) -> Path:

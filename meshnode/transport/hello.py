@@ -1,7 +1,9 @@
 """The hello: the first frame of a mesh stream, each way. A plain MessagePack map that every version can read.
 
-    {"v": [lowest, highest wire version], "mesh": label, "address": where its sender listens, "name": its name}
+    {"v": [lowest, highest wire version], "mesh": label, "address": where its sender listens, "name": its name,
+     "life": drawn by this process, "up_ms": for how long it has been up}
 
+The last two are for telling this process from another one that has the same identity (twins.py).
 It says nothing that decides who the sender is: that follows from its certificate. Unknown keys are skipped. Bytes,
 depth, list and text lengths are bounded before and while it is read; whatever is wrong with it, `BadHello` comes out.
 """
@@ -22,6 +24,8 @@ HELLO_BYTES_MAX = 2048
 _TEXT_BYTES_MAX = 4 * max(ADDRESS_CHARS_MAX, MESH_LABEL_CHARS_MAX, NAME_CHARS_MAX)
 _KEYS_MAX = 16
 
+LIFE_CHARS_MAX = 32
+
 WireVersion = Annotated[int, Meta(ge=0, le=1 << 31)]
 
 
@@ -36,6 +40,8 @@ class Hello(Struct, frozen=True):
     mesh: Annotated[str, Meta(max_length=MESH_LABEL_CHARS_MAX)]
     address: Annotated[str, Meta(max_length=ADDRESS_CHARS_MAX)]
     name: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+    life: Annotated[str, Meta(max_length=LIFE_CHARS_MAX)] = ""
+    up_ms: Annotated[int, Meta(ge=0, lt=1 << 62)] = 0
 
     @property
     def understandable(self) -> bool:
@@ -44,9 +50,10 @@ class Hello(Struct, frozen=True):
         return lowest <= VERSION and highest >= VERSION_MIN
 
 
-def encode_hello(mesh: str, address: str, name: str) -> bytes:
+def encode_hello(mesh: str, address: str, name: str, life: str = "", up_ms: int = 0) -> bytes:
     """This node's hello."""
-    packed = msgpack.packb({"v": [VERSION_MIN, VERSION], "mesh": mesh, "address": address, "name": name})
+    document = {"v": [VERSION_MIN, VERSION], "mesh": mesh, "address": address, "name": name}
+    packed = msgpack.packb({**document, "life": life, "up_ms": up_ms})
     assert packed is not None  # only an autoreset packer returns None
     return bytes(packed)
 

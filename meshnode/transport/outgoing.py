@@ -123,7 +123,7 @@ class OutgoingStream:
         give_up_at = trio.current_time() + UNREACHABLE_S
         while True:
             try:
-                stream = await self._dial()
+                stream = await self.dial()
             except Rejected as rejection:
                 self._local.drop(rejection.reason)
                 if rejection.reason not in _PASSING:
@@ -153,7 +153,7 @@ class OutgoingStream:
         for _ in range(self._outbox.clear()):
             self._local.drop("undelivered")
 
-    async def _dial(self) -> TlsStream:
+    async def dial(self) -> TlsStream:
         """A stream to the right peer, hellos said. Raises Rejected, with a reason of `_PASSING` where it may pass."""
         try:
             host, port = split_address(self.address)
@@ -283,6 +283,14 @@ class OutgoingStreams:
             stream = self._streams[key] = OutgoingStream(to, self._local, self._learned)
             self._nursery.start_soon(self._run, stream)
         stream.offer(pack_frame(data))
+
+    async def greet(self, address: str) -> None:
+        """Exchange hellos with whoever is at `address`, and hang up."""
+        try:
+            stream = await OutgoingStream(Endpoint("", address), self._local, lambda stream: None).dial()
+        except Rejected:
+            return
+        await close(stream, polite=True)
 
     def stop_dialling(self) -> None:
         """The node stops: streams that stand say what waits, and no new one is begun. The nursery may be closed by the

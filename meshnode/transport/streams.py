@@ -21,6 +21,7 @@ from meshnode.certificates import BadCertificate, peer_node_id
 from meshnode.logs import Log
 from meshnode.transport.frames import BadFrame, FrameBuffer, pack_frame
 from meshnode.transport.hello import HELLO_BYTES_MAX, BadHello, Hello, decode_hello
+from meshnode.transport.twins import Life
 from protocols.core import NodeId
 
 ALPN_MESH = "meshnode/1"
@@ -52,11 +53,12 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Local:
-    """What the streams of one node have in common. `drop` counts; `hello` is packed."""
+    """What the streams of one node have in common. `drop` counts; `hello(up_ms)` is packed."""
 
     node_id: NodeId
     mesh: str
-    hello: bytes
+    life: Life
+    hello: Callable[[int], bytes]
     server_tls: ssl.SSLContext
     client_tls: ssl.SSLContext
     drop: Callable[[str], None]
@@ -113,7 +115,8 @@ def proven_id(stream: TlsStream) -> NodeId:
 
 async def exchange_hellos(stream: TlsStream, local: Local, node_id: NodeId) -> tuple[Peer, bytes]:
     """Say hello, hear the peer's, and agree; also what came behind it. Raises Rejected and STREAM_ERRORS."""
-    await stream.send_all(pack_frame(local.hello))
+    up_ms = local.life.up_ms()
+    await stream.send_all(pack_frame(local.hello(up_ms)))
     buffer = FrameBuffer(HELLO_BYTES_MAX)
     try:
         hello = decode_hello(await read_frame(stream, buffer))
@@ -124,6 +127,7 @@ async def exchange_hellos(stream: TlsStream, local: Local, node_id: NodeId) -> t
     if not hello.understandable:
         raise Rejected("wire_version")
     if node_id == local.node_id:
+        local.life.met(up_ms, hello)
         raise Rejected("self_connection")
     return Peer(node_id, hello), buffer.rest()
 

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import trio
 
@@ -31,6 +32,7 @@ from meshnode.transport.joins import JoinDoor
 from meshnode.transport.outgoing import OutgoingStreams
 from meshnode.transport.seal import GENERATION_MAX, MESSAGE_BYTES_MAX, SALT_BYTES, BadPacket, Opener, Sealer
 from meshnode.transport.streams import ALPN_JOIN, ALPN_MESH, Local
+from meshnode.transport.twins import Life, Twin
 from protocols.core import Carrier, Endpoint, Message, NodeId
 from protocols.limits import FRAME_BYTES_MAX
 from protocols.wire import BadMessage, decode_message, encode_message
@@ -39,14 +41,16 @@ BACKLOG = 512
 PORT_TRIES = 64
 """How often a port is drawn that must be free for TCP and UDP alike."""
 RAW_IDS_MAX = 8192
+GREET_S = 2.0
 
 
 class Transport:
     """Sends and receives for one node. `run` serves; `send` is called from within the same trio run.
 
     `on_message(sender, message)` and `on_drop(reason)` are called in between two steps of the trio loop and must not
-    block. `on_join` is the join desk's `handle` where this node holds the CA's key, else None. `generation` must grow
-    with every start of the node (seal.py); the wall clock serves unless a better one is given.
+    block; nor must `on_twin(twin)`, which is told of another process with this identity (twins.py). `on_join` is the
+    join desk's `handle` where this node holds the CA's key, else None. `generation` must grow with every start of the
+    node (seal.py); the wall clock serves unless a better one is given.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Transport:
         on_message: Callable[[Endpoint, Message], None],
         on_drop: Callable[[str], None],
         on_join: Callable[[JoinRequest], Awaitable[JoinReply]] | None = None,
+        on_twin: Callable[[Twin], None] | None = None,
         generation: int | None = None,
     ) -> None:
         self._identity = identity
@@ -67,6 +72,7 @@ class Transport:
         self._advertise = advertise
         self._on_message = on_message
         self._on_drop = on_drop
+        self._life = Life(on_twin or (lambda twin: None))
         self._door = JoinDoor(identity, secrets.founder_address, on_join, self._drop)
         self.renew(int(time.time()) if generation is None else generation)
         self._opener = Opener(secrets.keyring, identity.node_id, secrets.mesh)
@@ -175,6 +181,12 @@ class Transport:
         else:
             self._outgoing.send(to, data)
 
+    async def greet(self, address: str) -> None:
+        """Say hello to whoever is at `address`, and hang up, within GREET_S. A twin there comes to `on_twin`."""
+        if self._outgoing is not None:
+            with trio.move_on_after(GREET_S):
+                await self._outgoing.greet(address)
+
     def _send_datagram(self, to: Endpoint, data: bytes) -> None:
         if self._datagrams is None or self._resolver is None:
             self._drop("not_running")
@@ -226,8 +238,9 @@ class Transport:
         server_tls.verify_mode = ssl.CERT_OPTIONAL
         server_tls.set_alpn_protocols([ALPN_MESH, ALPN_JOIN])
         client_tls.set_alpn_protocols([ALPN_MESH])
-        hello = encode_hello(self._secrets.mesh, self.address, self._identity.name)
-        return Local(self._identity.node_id, self._secrets.mesh, hello, server_tls, client_tls, self._drop)
+        mesh, life = self._secrets.mesh, self._life
+        hello = partial(encode_hello, mesh, self.address, self._identity.name, life.name)
+        return Local(self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop)
 
     def _drop(self, reason: str) -> None:
         self.drops[reason] += 1

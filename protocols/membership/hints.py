@@ -31,7 +31,7 @@ HINTS_AT_ONCE_MAX = 64
 """Hints that are looked at in one `Suggest`; the rest of it is passed over."""
 HINT_TRIES = 3
 TRIED_MULT = 4
-"""How often at least, in one `heal_interval`, all together try each of their hints, on average (`healing.HEAL_MULT`)."""
+"""How often at least, in one `heal_interval`, all together try each hint that they had (see `healing.HEAL_MULT`)."""
 
 
 class Hint(Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from meshnode.transport.frames import FrameBuffer, pack_frame
 from meshnode.transport.hello import encode_hello
 from meshnode.transport.streams import ALPN_MESH
 from meshnode.transport.transport import Transport
+from meshnode.transport.twins import Twin
 from protocols.core import Endpoint, Message
 from protocols.membership.messages import Ping
 from protocols.tasks.messages import Concluded
@@ -60,6 +61,7 @@ class Party:
         self.secrets = secrets
         self.received: list[tuple[Endpoint, Message]] = []
         self.dropped: list[str] = []
+        self.twins: list[Twin] = []
         self._changed = trio.Event()
         self.transport = Transport(
             identity,
@@ -69,6 +71,7 @@ class Party:
             on_message=self._on_message,
             on_drop=self._on_drop,
             on_join=on_join,
+            on_twin=self.twins.append,
             generation=generation,
         )
 

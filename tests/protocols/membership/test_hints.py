@@ -173,6 +173,54 @@ def test_a_node_that_leaves_tries_nothing() -> None:
     assert tries_at(a, FORGED) == []
 
 
+# Rivals: who announces this node's own id.
+
+
+def test_who_announces_this_nodes_id_elsewhere_is_looked_at_there() -> None:
+    """A copy of the data directory runs at that address, or nobody does any more; the transport finds out."""
+    world = World()
+    a, b = world.mesh("a", "b")
+    a.hush()
+    a.hears(endpoint_of("b"), Gossip((alive("a", generation=9, at="192.0.2.9:7000"),)))
+    world.run(60)
+    assert len([to for to, _ in a.said if to == Endpoint("", "192.0.2.9:7000")]) == HINT_TRIES
+    row = b.row("a")
+    assert row is not None
+    assert (row.generation, row.endpoint.address) == (10, address_of("a"))
+
+
+def test_one_who_has_the_same_generation_is_looked_at_too() -> None:
+    """Two copies that were started at the same time: neither is a later life of the other."""
+    world = World()
+    a, _ = world.mesh("a", "b")
+    a.hush()
+    a.hears(endpoint_of("b"), PushPull((alive("a", generation=1, at="192.0.2.9:7000"),), answer=False))
+    world.run(10)
+    assert Endpoint("", "192.0.2.9:7000") in [to for to, _ in a.said]
+
+
+def test_the_own_past_at_the_own_address_is_no_rival() -> None:
+    world = World()
+    a, _ = world.mesh("a", "b")
+    a.hush()
+    a.hears(endpoint_of("b"), Gossip((alive("a", generation=9),)))
+    world.run(60)
+    assert [to for to, _ in a.said if not to.node_id and to.address == address_of("a")] == []
+
+
+def test_rivals_that_are_made_up_cost_one_try_a_second() -> None:
+    world = World()
+    a, _ = world.mesh("a", "b")
+    a.hush()
+    for number in range(1, 200):
+        a.hears(endpoint_of("b"), Gossip((alive("a", generation=9 + 3 * number, at=f"192.0.2.9:{1024 + number}"),)))
+        world.run(0.1)
+    assert 15 <= len([to for to, _ in a.said if to.address.startswith("192.0.2.9:")]) <= 21
+
+
+# Large meshes.
+
+
 def fill(table: MemberTable, members: int) -> None:
     for number in range(members):
         announced = alive(f"n{number}")

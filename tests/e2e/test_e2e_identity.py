@@ -1,0 +1,133 @@
+"""Who is who, with real processes: copied data directories, names at other addresses, addresses under other names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from scripts.localmesh import LocalNode
+from tests.e2e.e2e_support import (
+    DEADLINE_S,
+    LISTEN,
+    all_see,
+    drops_of,
+    eventually,
+    finished,
+    nodes_in,
+    popen,
+    sees,
+    short_directory,
+    start_mesh,
+    states_seen,
+    status_of,
+    submit,
+    token_of,
+    up,
+)
+
+pytestmark = pytest.mark.xdist_group("e2e-identity")
+
+
+def copy_of(node: LocalNode, place: Path, *but: str) -> Path:
+    """The data directory of a running node, copied as a backup does it, without its sockets and without `but`."""
+    left_out = shutil.ignore_patterns("*.sock", *but)
+    return Path(shutil.copytree(node.directory, place, ignore=left_out))
+
+
+async def test_the_copy_of_a_running_nodes_directory_is_told_and_stops_and_the_node_goes_on() -> None:
+    with short_directory() as root, nodes_in(root, "desk", "shelf") as nodes:
+        desk, shelf = nodes
+        await start_mesh(nodes)
+        before = await status_of(shelf)
+        task_id = await submit(shelf, "echo", "mine")
+        run = await up(copy_of(shelf, root / "copy"))
+        run.assert_told(1, "is running already", shelf.ready["id"], shelf.ready["listen"], "--dir NEW --join")
+        assert run.out == "", "it never served"
+        # It was found out before it said anything: the mesh has not even seen a new generation.
+        after = await status_of(shelf)
+        assert (after.generation, after.phase) == (before.generation, "serving")
+        assert await states_seen(desk) == {"desk": "alive", "shelf": "alive"}
+        assert (await finished(shelf, task_id)).output == '"mine"'
+
+
+async def test_a_copy_that_can_not_know_where_the_node_runs_finds_out_through_the_mesh() -> None:
+    """Copied before the node was given its present address: the two meet because each hears of the other."""
+    with short_directory() as root, nodes_in(root, "desk", "shelf") as nodes:
+        desk, shelf = nodes
+        await start_mesh(nodes)
+        copied = copy_of(shelf, root / "copy", "address")
+        process = popen("up", "--dir", copied, *LISTEN, stdout=-1, stderr=-1)
+        try:
+            with trio.fail_after(DEADLINE_S):
+                _, told = await trio.to_thread.run_sync(process.communicate, abandon_on_cancel=True)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 1
+        assert b"is running already" in told
+        assert shelf.ready["listen"].encode() in told
+
+        async def settled() -> bool:
+            at_desk = await states_seen(desk)
+            return at_desk == {"desk": "alive", "shelf": "alive"} and (await status_of(shelf)).phase == "serving"
+
+        await eventually(settled)
+        assert (await finished(desk, await submit(shelf, "echo", 1))).output == "1"
+        assert "came later and was told to stop" in shelf.log_path.read_text()
+
+
+async def test_a_directory_that_was_moved_while_its_node_was_down_just_works() -> None:
+    """As after a restore on another machine: the old address is silent, or another node's by now."""
+    with short_directory() as root, nodes_in(root, "desk", "shelf", "rack") as nodes:
+        desk, shelf, rack = nodes
+        await start_mesh([desk, shelf])
+        await shelf.stop()
+        old = shelf.ready["listen"]
+        await rack.start("--join", await token_of(desk), "--listen", old)
+        moved = LocalNode(copy_of(shelf, root / "moved"), "shelf", shelf.workdir)
+        try:
+            await moved.start(*LISTEN)
+            assert moved.ready["id"] == shelf.ready["id"]
+            assert moved.ready["listen"] != old
+            await all_see([desk, rack, moved], 3)
+        finally:
+            moved.kill()
+
+
+async def test_an_address_under_a_new_name_is_the_new_node_and_the_old_one_stays_dead() -> None:
+    with short_directory() as root, nodes_in(root, "desk", "shelf", "rack") as nodes:
+        desk, shelf, rack = nodes
+        await start_mesh([desk, shelf])
+        old = shelf.ready["listen"]
+        shelf.kill()
+        await rack.start("--join", await token_of(desk), "--listen", old)
+        assert rack.ready["listen"] == old
+        for node in (desk, rack):
+            await sees(node, "rack", "alive")
+            await sees(node, "shelf", "dead")
+
+        async def tried() -> bool:
+            """The remembered dead is looked for at its address, where the new node must not be taken for it."""
+            return (await drops_of(desk)).get("wrong_peer", 0) > 0
+
+        await eventually(tried)
+        assert await states_seen(desk) == {"desk": "alive", "rack": "alive", "shelf": "dead"}
+        await shelf.start(*LISTEN)  # at an address of its own this time
+        assert shelf.ready["listen"] != old
+        await all_see(nodes, 3)
+
+
+async def test_a_name_at_a_new_address_is_the_same_node_at_once() -> None:
+    with short_directory() as root, nodes_in(root, "desk", "shelf") as nodes:
+        desk, shelf = nodes
+        await start_mesh(nodes)
+        old = shelf.ready["listen"]
+        shelf.kill()
+        (shelf.directory / "listen").unlink()
+        await shelf.start(*LISTEN)
+        assert shelf.ready["listen"] != old
+        await all_see(nodes, 2)
+        assert await states_seen(desk) == {"desk": "alive", "shelf": "alive"}
