@@ -1,19 +1,16 @@
-"""Addresses: `host:port` texts, what they mean to a socket, and names looked up beside the traffic.
+"""Addresses: `host:port` texts, and what they mean to a socket.
 
-A datagram never waits for a name server. Literal addresses are parsed once and remembered; a name is looked up in a
-worker thread while the packets for it are dropped (the protocols send again), and an answer that has grown old goes on
-serving until a newer one is there.
+A datagram never waits for a name server. Literal addresses are parsed once and remembered; packets for a name that is
+being looked up for the first time (names.py) are dropped, and the protocols send again.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import math
 import socket
 from collections import OrderedDict
-from typing import TypeAlias
-
-import trio
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
 from protocols.limits import ADDRESS_CHARS_MAX
 
@@ -22,11 +19,8 @@ SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 V4_IN_V6 = "::ffff:"
 """An IPv4 host as a dual-stack IPv6 socket names it (RFC 4291, section 2.5.5.2)."""
 CACHE_MAX = 4096
-LOOKUPS_MAX = 16
-"""Names looked up at one time; packets for further ones are dropped until then."""
-FRESH_S = 60.0
-RETRY_S = 5.0
-"""How long a name that was not found is not asked for again."""
+
+T = TypeVar("T")
 
 
 class BadAddress(ValueError):
@@ -69,64 +63,58 @@ def literal(host: str, port: int, family: socket.AddressFamily) -> SocketAddress
     return (host, port) if ip.version == 4 else None
 
 
+def is_literal(host: str) -> bool:
+    """Whether `host` is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Resolver:
-    """Turns addresses into socket addresses of one family, without ever blocking. `run` does the looking up."""
+    """Turns addresses into socket addresses of one family, without ever blocking. `known` knows the names."""
 
-    def __init__(self, family: socket.AddressFamily) -> None:
+    def __init__(self, family: socket.AddressFamily, known: Callable[[str], tuple[str, ...]]) -> None:
         self._family = family
-        self._known: OrderedDict[str, tuple[SocketAddress | None, float]] = OrderedDict()
-        self._asked: set[str] = set()
-        self._wanted_send, self._wanted = trio.open_memory_channel[str](LOOKUPS_MAX)
+        self._known = known
+        self._literals: OrderedDict[str, SocketAddress | None] = OrderedDict()
+        self._names: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
-    def lookup(self, address: str, now_s: float) -> SocketAddress | None:
-        """Where to send, or None while (or because) that is not known. `now_s`: trio.current_time()."""
-        entry = self._known.get(address)
-        if entry is not None and now_s < entry[1]:
-            return entry[0]
-        if entry is None:
-            try:
-                host, port = split_address(address)
-            except BadAddress:
-                self._learn(address, None, math.inf)
-                return None
-            try:
-                where = literal(host, port, self._family)
-            except ValueError:
-                pass  # a name
-            else:
-                self._learn(address, where, math.inf)
-                return where
-        if address not in self._asked:
-            try:
-                self._wanted_send.send_nowait(address)
-                self._asked.add(address)
-            except trio.WouldBlock:
-                pass
-        return entry[0] if entry is not None else None
+    def lookup(self, address: str) -> SocketAddress | None:
+        """Where to send, or None while (or because) that is not known."""
+        name = self._names.get(address)
+        if name is not None:
+            return self._lookup_name(*name)
+        try:
+            return self._literals[address]
+        except KeyError:
+            return self._meet(address)
 
-    def _learn(self, address: str, where: SocketAddress | None, until_s: float) -> None:
-        self._known[address] = (where, until_s)
-        self._known.move_to_end(address)
-        if len(self._known) > CACHE_MAX:
-            self._known.popitem(last=False)
-
-    async def run(self) -> None:
-        """Look up names for ever, several at a time."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(LOOKUPS_MAX // 4):
-                nursery.start_soon(self._work)
-
-    async def _work(self) -> None:
-        async for address in self._wanted:
+    def _meet(self, address: str) -> SocketAddress | None:
+        where = None
+        try:
             host, port = split_address(address)
-            mapped = socket.AI_V4MAPPED if self._family == socket.AF_INET6 else 0
-            try:
-                found = await trio.socket.getaddrinfo(host, port, self._family, socket.SOCK_DGRAM, flags=mapped)
-                where = literal(str(found[0][4][0]), port, self._family)
-            except (OSError, ValueError):
-                stale = self._known.get(address)
-                self._learn(address, stale[0] if stale else None, trio.current_time() + RETRY_S)
-            else:
-                self._learn(address, where, trio.current_time() + FRESH_S)
-            finally:
-                self._asked.discard(address)
+        except BadAddress:
+            pass
+        else:
+            if not is_literal(host):
+                _remember(self._names, address, (host, port))
+                return self._lookup_name(host, port)
+            where = literal(host, port, self._family)
+        _remember(self._literals, address, where)
+        return where
+
+    def _lookup_name(self, host: str, port: int) -> SocketAddress | None:
+        """The best address of the name that a socket of this family can send to."""
+        for each in self._known(host):
+            where = literal(each, port, self._family)
+            if where is not None:
+                return where
+        return None
+
+
+def _remember(cache: OrderedDict[str, T], address: str, what: T) -> None:
+    cache[address] = what
+    if len(cache) > CACHE_MAX:
+        cache.popitem(last=False)

@@ -5,6 +5,9 @@
   at once.
 - A connection that breaks loses the batch under way and nothing else; the rest waits for the next connection.
   Redialling has a growing, jittered pause, and happens only while something waits.
+- A name is looked up again and again (names.py), and every address that it has is tried. Where nobody in particular is
+  wanted (a seed), a name with several may stand for several nodes: such a stream is let go soon, and each begins with a
+  random one of them, so that all are met in time.
 - A peer that cannot be reached for UNREACHABLE_S, or that is not who it should be, costs the outbox (each message
   counts as `undelivered`); the protocols' timers repair what that breaks.
 """
@@ -14,10 +17,12 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from meshnode.transport.addresses import BadAddress, split_address
+from meshnode.transport.addresses import BadAddress, is_literal, split_address
+from meshnode.transport.dialling import first_greeted
 from meshnode.transport.frames import pack_frame
 from meshnode.transport.streams import (
     ALPN_MESH,
@@ -43,6 +48,8 @@ BATCH_BYTES = 64 * 1024
 SEND_S = 10.0
 """A peer that takes no batch for so long is dialled anew."""
 IDLE_S = 300.0
+ANYBODY_IDLE_S = 1.0
+"""The same for a stream to whoever of several nodes answers to a name."""
 UNREACHABLE_S = 10.0
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 5.0
@@ -50,7 +57,7 @@ STEADY_S = 5.0
 """A connection that lasted so long is no flapping one: the next pause is the shortest again."""
 REFUSAL_S = 1.0
 """How long a peer that was rejected is not dialled again."""
-_PASSING = frozenset({"connect_timeout", "connect_failed", "handshake_failed", "stream_truncated"})
+_PASSING = frozenset({"connect_timeout", "connect_failed", "handshake_failed", "stream_truncated", "unresolved"})
 """Reasons to dial again: the peer may be starting, or the network may be down."""
 
 
@@ -94,7 +101,8 @@ class Outbox:
 
 
 class OutgoingStream:
-    """The way to one peer. `peer_id` is empty until the first connection shows it, where only an address was given."""
+    """The way to one peer. `peer_id` is empty until the first connection shows it, where only an address was given; and
+    for good where that is a name of several addresses."""
 
     def __init__(self, to: Endpoint, local: Local, on_learned: Callable[[OutgoingStream], None]) -> None:
         self.peer_id: NodeId = to.node_id
@@ -104,6 +112,7 @@ class OutgoingStream:
         self._on_learned = on_learned
         self._outbox = Outbox()
         self._wake: trio.Event | None = None
+        self._anybody = False
         self._rejected = False
         self._sending = False
         self._peer_gone = False
@@ -159,20 +168,53 @@ class OutgoingStream:
             host, port = split_address(self.address)
         except BadAddress:
             raise Rejected("bad_address") from None
+        if is_literal(host):
+            _, stream = await self._dial_one_of((host,), port)
+        else:
+            stream = await self._dial_name(host, port)
+        peer_id = proven_id(stream)
+        if not self.peer_id and not self._anybody:
+            self.peer_id = peer_id
+            self._on_learned(self)
+        return stream
+
+    async def _dial_name(self, host: str, port: int) -> TlsStream:
+        names = self._local.names
+        addresses = await names.addresses(host)
+        if not addresses:
+            raise Rejected("unresolved")
+        if not self.peer_id and len(addresses) > 1:
+            first = random.randrange(len(addresses))
+            addresses = addresses[first:] + addresses[:first]
+            self._anybody = True
+        try:
+            address, stream = await self._dial_one_of(addresses, port)
+        except Rejected:
+            names.useless(host)
+            raise
+        if self.peer_id:
+            names.greeted(host, address)
+        return stream
+
+    async def _dial_one_of(self, addresses: tuple[str, ...], port: int) -> tuple[str, TlsStream]:
         try:
             with trio.fail_after(HANDSHAKE_S):
-                tcp = await trio.open_tcp_stream(host, port)
-                tune(tcp)
-                stream = trio.SSLStream(tcp, self._local.client_tls)
-                try:
-                    await self._greet(stream)
-                except BaseException:
-                    await close(stream, polite=False)
-                    raise
-                return stream
+                return await first_greeted(addresses, partial(self._dial_address, port=port), _PASSING)
         except trio.TooSlowError:
             raise Rejected("connect_timeout") from None
-        except (*STREAM_ERRORS, UnicodeError):
+
+    async def _dial_address(self, host: str, port: int) -> TlsStream:
+        try:
+            tcp = await trio.open_tcp_stream(host, port)
+            tune(tcp)
+            stream = trio.SSLStream(tcp, self._local.client_tls)
+            try:
+                await self._greet(stream)
+            except BaseException:
+                await close(stream, polite=False)
+                raise
+            return stream
+        except STREAM_ERRORS:
             raise Rejected("connect_failed") from None
         except Rejected:
             raise
@@ -190,9 +232,6 @@ class OutgoingStream:
         _, rest = await exchange_hellos(stream, self._local, node_id)
         if rest:
             raise Rejected("bad_hello")  # nothing is ever said in this direction but a hello
-        if not self.peer_id:
-            self.peer_id = node_id
-            self._on_learned(self)
 
     async def _use(self, stream: TlsStream) -> None:
         """Send what waits, until the stream has been idle for long or is broken."""
@@ -221,7 +260,7 @@ class OutgoingStream:
         while True:
             if not self._outbox:
                 self._wake = trio.Event()
-                with trio.move_on_after(IDLE_S):
+                with trio.move_on_after(ANYBODY_IDLE_S if self._anybody else IDLE_S):
                     await self._wake.wait()
                 self._wake = None
                 if not self._outbox:

@@ -21,6 +21,7 @@ from meshnode.certificates import BadCertificate, peer_node_id
 from meshnode.logs import Log
 from meshnode.transport.frames import BadFrame, FrameBuffer, pack_frame
 from meshnode.transport.hello import HELLO_BYTES_MAX, BadHello, Hello, decode_hello
+from meshnode.transport.names import Names
 from meshnode.transport.twins import Life
 from protocols.core import NodeId
 
@@ -62,6 +63,7 @@ class Local:
     server_tls: ssl.SSLContext
     client_tls: ssl.SSLContext
     drop: Callable[[str], None]
+    names: Names
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from meshnode.transport.datagrams import DatagramPort
 from meshnode.transport.hello import encode_hello
 from meshnode.transport.incoming import IncomingStreams
 from meshnode.transport.joins import JoinDoor
+from meshnode.transport.names import Names
 from meshnode.transport.outgoing import OutgoingStreams
 from meshnode.transport.seal import GENERATION_MAX, MESSAGE_BYTES_MAX, SALT_BYTES, BadPacket, Opener, Sealer
 from meshnode.transport.streams import ALPN_JOIN, ALPN_MESH, Local
@@ -65,6 +66,7 @@ class Transport:
         on_join: Callable[[JoinRequest], Awaitable[JoinReply]] | None = None,
         on_twin: Callable[[Twin], None] | None = None,
         generation: int | None = None,
+        names: Names | None = None,
     ) -> None:
         self._identity = identity
         self._secrets = secrets
@@ -76,6 +78,7 @@ class Transport:
         self._door = JoinDoor(identity, secrets.founder_address, on_join, self._drop)
         self.renew(int(time.time()) if generation is None else generation)
         self._opener = Opener(secrets.keyring, identity.node_id, secrets.mesh)
+        self._names = names or Names()
         self._sockets: tuple[socket.socket, socket.socket] | None = None
         self._address = ""
         self._raw_ids: dict[NodeId, bytes] = {}
@@ -147,7 +150,7 @@ class Transport:
         assert self._sockets is not None
         tcp, udp = self._sockets
         local = self._make_local()
-        self._resolver = Resolver(udp.family)
+        self._resolver = Resolver(udp.family, self._names.known)
         self._datagrams = DatagramPort(udp, self._packet_came, self._drop)
         self._incoming = IncomingStreams(local, self._on_message, self._door.serve)
         try:
@@ -155,7 +158,7 @@ class Transport:
                 outgoing = self._outgoing = OutgoingStreams(local, nursery)
                 nursery.start_soon(self._incoming.run, trio.SocketListener(trio.socket.from_stdlib_socket(tcp)))
                 nursery.start_soon(self._datagrams.run)
-                nursery.start_soon(self._resolver.run)
+                await nursery.start(self._names.run)
                 task_status.started()
                 try:
                     await trio.sleep_forever()
@@ -198,7 +201,7 @@ class Transport:
         if receiver is None:
             self._drop("unknown_receiver")  # a packet is sealed for one node: without its id there is none to seal for
             return
-        where = self._resolver.lookup(to.address, trio.current_time())
+        where = self._resolver.lookup(to.address)
         if where is None:
             self._drop("unresolved")
             return
@@ -240,7 +243,7 @@ class Transport:
         client_tls.set_alpn_protocols([ALPN_MESH])
         mesh, life = self._secrets.mesh, self._life
         hello = partial(encode_hello, mesh, self.address, self._identity.name, life.name)
-        return Local(self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop)
+        return Local(self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop, self._names)
 
     def _drop(self, reason: str) -> None:
         self.drops[reason] += 1

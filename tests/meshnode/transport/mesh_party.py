@@ -15,6 +15,7 @@ from meshnode.joining import JoinReply, JoinRequest
 from meshnode.transport.addresses import split_address
 from meshnode.transport.frames import FrameBuffer, pack_frame
 from meshnode.transport.hello import encode_hello
+from meshnode.transport.names import Names
 from meshnode.transport.streams import ALPN_MESH
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
@@ -56,9 +57,11 @@ class Party:
         advertise: str | None = None,
         on_join: Callable[[JoinRequest], Awaitable[JoinReply]] | None = None,
         generation: int = 1,
+        names: Names | None = None,
     ) -> None:
         self.identity = identity
         self.secrets = secrets
+        self.listen = listen
         self.received: list[tuple[Endpoint, Message]] = []
         self.dropped: list[str] = []
         self.twins: list[Twin] = []
@@ -73,6 +76,7 @@ class Party:
             on_join=on_join,
             on_twin=self.twins.append,
             generation=generation,
+            names=names,
         )
 
     def _on_message(self, sender: Endpoint, message: Message) -> None:
