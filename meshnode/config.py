@@ -89,6 +89,7 @@ class _Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     zone: str = ""
     weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
     mcp: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
+    zeroconf: bool = False
     workdir: str = ""
 
 
@@ -112,6 +113,8 @@ class Config(Struct, frozen=True, kw_only=True):
     weight: int = 1
     mcp: Literal["off"] | int = "off"
     """TCP port on 127.0.0.1 for MCP over HTTP; 0: any free one."""
+    zeroconf: bool = False
+    """Announce this node on the LAN, and look for others of its mesh there."""
     workdir: Path
     """Where relative `cwd`s start and where modules of python handlers are looked for."""
     handlers: dict[str, HandlerConfig] = {}
@@ -137,6 +140,7 @@ DEFAULT_CONFIG = """\
 # zone = ""                     # copies are spread over zones
 # weight = 1                    # share of the work, relative to other nodes
 # mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP; 0 takes any free one
+# zeroconf = false              # announce this node on the LAN, and look for others of its mesh there
 # workdir = "."                 # relative to this file; default: the directory in which `meshnode up` was started
 
 # How members watch each other; the same at all nodes of a mesh. What is not set is as in the profile.
@@ -179,8 +183,8 @@ DEFAULT_CONFIG = """\
 def load_config(directory: Path, *, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
     """The configuration of `directory`; a missing file means defaults.
 
-    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, workdir) with `None` for "not
-    given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
+    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, zeroconf, workdir) with `None`
+    for "not given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
     """
     directory = directory.absolute()
     file = directory / CONFIG_NAME
@@ -318,6 +322,8 @@ def _from_text(key: str, text: str) -> object:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         case "weight" | "mcp":
             return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+        case "zeroconf":
+            return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
         case _:
             return text
 
@@ -392,6 +398,7 @@ def _whole(
         zone=settings.zone,
         weight=settings.weight,
         mcp=settings.mcp,
+        zeroconf=settings.zeroconf,
         workdir=workdir,
         handlers=handlers,
         mcp_servers=servers,

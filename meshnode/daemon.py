@@ -43,6 +43,7 @@ from protocols.membership.facts import (
     ReachedByStreamOnly,
     Refuted,
 )
+from protocols.membership.hints import Hint, Suggest, Suggested
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
 from protocols.node import VERSION, Node, saved_generation
@@ -79,6 +80,7 @@ def run_daemon(options: UpOptions) -> int:
             listen=options.listen,
             advertise=options.advertise,
             mcp=options.mcp,
+            zeroconf=options.zeroconf,
             seeds=options.seeds or None,
         )
         try:
@@ -169,6 +171,8 @@ class Daemon:
             await self._wait_until_serving()
             socket = self.directory.control_socket(serving=True)
             await self._serve_callers(nursery, socket)
+            if self.config.zeroconf:
+                nursery.start_soon(self._discover)
             gc.collect()
             gc.freeze()
             on_ready(self)
@@ -271,6 +275,27 @@ class Daemon:
         token = self.directory.read_or_create_mcp_token()
         serve = partial(serve_http, self, port=self.config.mcp, token=token, node_name=self.entry.name)
         self.mcp_url = await nursery.start(serve)
+
+    async def _discover(self) -> None:
+        """Announce this node on the LAN and suggest to the core whom it may find there, until cancelled."""
+        from meshnode.discovery.lan import Discovery, announced_as
+
+        assert self._transport is not None
+        identity = self.entry.identity
+        announced = announced_as(
+            identity.node_id,
+            self.entry.secrets.mesh,
+            identity.ca_fingerprint,
+            bound=self._transport.bound,
+            address=self._transport.address,
+        )
+        await Discovery(announced, self._suggest).run()
+
+    async def _suggest(self, hints: tuple[Hint, ...]) -> int:
+        """How many of `hints` are worth a try."""
+        assert self._driver is not None
+        outcome = await self._driver.request(Suggest(hints))
+        return outcome.taken if isinstance(outcome, Suggested) else 0
 
     async def _watch_signals(self) -> None:
         for handled in (signal.SIGTERM, signal.SIGINT):

@@ -35,6 +35,8 @@ class LocalNode:
     directory: Path
     name: str
     workdir: Path
+    prefix: tuple[str, ...] = ()
+    """Command that runs the node's, such as one that enters a network namespace. It must become the node's process."""
     process: subprocess.Popen[bytes] | None = None
     ready: dict[str, str] = field(default_factory=dict)
     starts: int = 0
@@ -67,7 +69,18 @@ class LocalNode:
     def _spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.starts += 1
-        argv = [sys.executable, "-m", "meshnode", "up", "--dir", str(self.directory), "--name", self.name, *flags]
+        argv = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "meshnode",
+            "up",
+            "--dir",
+            str(self.directory),
+            "--name",
+            self.name,
+            *flags,
+        ]
         with open(self.ready_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=self.workdir, start_new_session=True

@@ -67,6 +67,12 @@ Examples:
   meshnode up --listen 0.0.0.0:7400 --advertise one.example:7400
   meshnode up --join "$(cat token.txt)"                on another machine
   meshnode up --mcp 7401                               serve MCP on http://127.0.0.1:7401/mcp too
+  meshnode up --listen 0.0.0.0:7400 --zeroconf         find the others again when addresses on the LAN change
+
+
+--zeroconf tells the LAN this node's id, address, wire version and a digest that only its own mesh recognises: nothing
+secret. What the LAN says is a hint and never trusted: an address is tried, and only a proven member of the mesh gets an
+answer. Who is new to the mesh needs a token all the same.
 
 Next: `meshnode members` shows who is there; `meshnode token` makes a token for the next node.
 """
@@ -102,6 +108,14 @@ def up(
             "--mcp", metavar="PORT|off", help="Serve MCP over HTTP on this loopback port (0: any).", show_default="off"
         ),
     ] = None,
+    zeroconf: Annotated[
+        bool | None,
+        typer.Option(
+            "--zeroconf/--no-zeroconf",
+            help="Announce this node on the LAN, and look for nodes of its mesh there.",
+            show_default="no",
+        ),
+    ] = None,
     name: NodeName = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least important kind of log line.")] = (
         LogLevel.INFO
@@ -119,6 +133,7 @@ def up(
             listen=listen,
             advertise=advertise,
             mcp=mcp,
+            zeroconf=zeroconf,
             name=name,
             as_json=as_json,
             log_level=log_level.value,

@@ -19,6 +19,7 @@ class UpOptions:
     advertise: str | None
     mcp: str | None
     """A port in digits, or "off"."""
+    zeroconf: bool | None
     name: str | None
     json: bool
     """Standard output carries JSON documents only."""

@@ -68,6 +68,15 @@ def test_no_file_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert config.capabilities == ()
 
 
+def test_zeroconf_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
+    assert not load(tmp_path).zeroconf
+    assert load(tmp_path, environ={"MESHNODE_ZEROCONF": "1"}).zeroconf
+    assert not load(tmp_path, environ={"MESHNODE_ZEROCONF": "false"}).zeroconf
+    assert load(tmp_path, "zeroconf = true").zeroconf
+    assert not load(tmp_path, zeroconf=False).zeroconf
+    assert "MESHNODE_ZEROCONF" in complaint(tmp_path, environ={"MESHNODE_ZEROCONF": "sometimes"})
+
+
 def test_the_handlers_of_the_readme(tmp_path: Path) -> None:
     config = load(tmp_path, ISSUE_TOML, workdir=str(tmp_path))
     wordcount, checksum = config.handlers["wordcount"], config.handlers["checksum"]
@@ -154,6 +163,7 @@ def test_flags_win_over_environment_wins_over_file(tmp_path: Path) -> None:
         ('[membership]\ngossip_fanout = "3"', ["`membership.gossip_fanout`", "expected `int"]),
         ('weight = "heavy"', ["`weight`", "expected `int`", "'heavy'"]),
         ("weight = 0", ["`weight`", ">= 1"]),
+        ('zeroconf = "maybe"', ["`zeroconf`", "expected `bool`", "'maybe'"]),
         ('mcp = "on"', ["`mcp`", '"off" or a port', "'on'"]),
         ("mcp = 70000", ["`mcp`", "65535"]),
         ('listen = "1.2.3.4"', ["`listen`", "not host:port"]),

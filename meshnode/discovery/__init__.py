@@ -1,0 +1,1 @@
+"""Finding nodes of one mesh on a LAN, where `meshnode up --zeroconf` asks for it."""
