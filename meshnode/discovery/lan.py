@@ -111,6 +111,10 @@ class Lan:
         self._zeroconf = zeroconf.Zeroconf(interfaces=self.interfaces, use_asyncio=False)
         self._browser = zeroconf.ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
 
+    def __len__(self) -> int:
+        """Services that are known."""
+        return len(self._names)
+
     def announce(self, announced: Announced) -> None:
         """Register this node's service; takes a second or two. Raises zeroconf.Error, OSError."""
         addresses = announced_addresses(announced, self.interfaces)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 
-from scripts.localmesh import LocalNode
+from scripts.localmesh import LocalNode, StartError
 from tests.e2e.e2e_support import (
     DEADLINE_S,
     LISTEN,
@@ -77,6 +78,44 @@ async def test_a_copy_that_can_not_know_where_the_node_runs_finds_out_through_th
         await eventually(settled)
         assert (await finished(desk, await submit(shelf, "echo", 1))).output == "1"
         assert "came later and was told to stop" in shelf.log_path.read_text()
+
+
+async def test_of_two_copies_that_start_at_the_same_time_one_goes_on() -> None:
+    """Neither is a later life of the other: both begin the very same generation."""
+    with short_directory() as root, nodes_in(root, "desk", "shelf") as nodes:
+        desk, shelf = nodes
+        await start_mesh(nodes)
+        await shelf.stop()
+        (shelf.directory / "address").unlink()
+        twins = [LocalNode(copy_of(shelf, root / name), "shelf", shelf.workdir) for name in ("one", "two")]
+        for twin in twins:
+            (twin.directory / "ready").unlink(missing_ok=True)
+            (twin.directory / "log").unlink(missing_ok=True)
+        try:
+            async with trio.open_nursery() as nursery:
+                for twin in twins:
+                    nursery.start_soon(start_or_stop, twin)
+
+            async def one_is_left() -> bool:
+                return [twin.running for twin in twins].count(True) == 1
+
+            await eventually(one_is_left)
+            (left,) = [twin for twin in twins if twin.running]
+            (gone,) = [twin for twin in twins if not twin.running]
+            assert gone.process is not None
+            assert gone.process.returncode == 1
+            assert "is running already" in gone.log_path.read_text()
+            await all_see([desk, left], 2)
+            assert (await finished(desk, await submit(left, "echo", 1))).output == "1"
+        finally:
+            for twin in twins:
+                twin.kill()
+
+
+async def start_or_stop(node: LocalNode) -> None:
+    """Start a node that may find out that it has to stop before it is up."""
+    with suppress(StartError):
+        await node.start(*LISTEN)
 
 
 async def test_a_directory_that_was_moved_while_its_node_was_down_just_works() -> None:

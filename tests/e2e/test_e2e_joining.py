@@ -14,6 +14,7 @@ from meshnode.identity import has_identity
 from meshnode.token import format_token, parse_token
 from scripts.localmesh import LocalNode
 from tests.e2e.e2e_support import (
+    GATES,
     LISTEN,
     all_see,
     at,
@@ -152,6 +153,20 @@ async def test_a_node_that_takes_another_ones_name_later_gives_way() -> None:
         await all_see(nodes, 2)
         assert (await states_seen(desk)) == {"desk": "alive", "shelf": "alive"}
         assert (await finished(shelf, task_id)).output == '"kept"'
+
+
+async def test_a_mesh_that_is_restarted_as_a_whole_meets_again_although_every_seed_is_wrong() -> None:
+    """What is left are the peers files: the tokens' addresses are forgotten, and nobody is at those that are named."""
+    with short_directory() as root, nodes_in(root, "desk", "shelf", "rack") as nodes:
+        await start_mesh(nodes)
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            (node.directory / "seeds").unlink(missing_ok=True)
+            node.configure('seeds = ["127.0.0.1:1", "no-such-name.invalid:7400"]\n' + GATES)
+        for node in nodes:
+            await node.start(*LISTEN)
+        await all_see(nodes, 3)
 
 
 async def test_only_the_founder_makes_tokens_and_the_others_say_so(founder: LocalNode, newcomer: LocalNode) -> None:

@@ -1,0 +1,175 @@
+"""Real multicast on loopback: announcing, looking, and bearing what strangers multicast."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+import trio
+import trio.lowlevel
+
+from meshnode.discovery.announcement import SERVICE, Found, mesh_digest
+from meshnode.discovery.lan import SERVICES_MAX, Announced, Discovery, Lan, announced_as
+from protocols.membership.hints import HINTS_AT_ONCE_MAX, Hint
+from tests.e2e.e2e_lan import MDNS, why_no_loopback_multicast
+
+pytestmark = [
+    pytest.mark.xdist_group("zeroconf"),
+    pytest.mark.skipif(bool(why_no_loopback_multicast()), reason=why_no_loopback_multicast()),
+]
+LOOPBACK = ["127.0.0.1"]
+RESPONSE, CLASS_IN, TTL_S = 0x8400, 1, 120
+PTR, TXT, SRV, A = 12, 16, 33, 1
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    lan = Lan(LOOPBACK)
+    yield lan
+    lan.close()
+
+
+def node(letter: str, port: int = 7400, mesh: str = "home") -> Announced:
+    return announced_as(letter * 26, mesh, bytes(32), bound=f"127.0.0.1:{port}", address=f"127.0.0.1:{port}")
+
+
+def name_bytes(name: str) -> bytes:
+    """A domain name on the wire (RFC 1035, section 3.1)."""
+    labels = [label.encode() for label in name.rstrip(".").split(".")]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def record(name: str, kind: int, data: bytes) -> bytes:
+    return name_bytes(name) + struct.pack("!HHIH", kind, CLASS_IN, TTL_S, len(data)) + data
+
+
+def shout(*records: bytes) -> None:
+    """Multicast made-up answers on loopback, in one packet."""
+    say(struct.pack("!6H", 0, RESPONSE, 0, len(records), 0, 0) + b"".join(records))
+
+
+def say(packet: bytes) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        sock.bind(("127.0.0.1", 0))
+        sock.sendto(packet, MDNS)
+
+
+def service(name: str, text: bytes, port: int = 7400) -> tuple[bytes, ...]:
+    full, host = f"{name}.{SERVICE}", f"{name}.local."
+    return (
+        record(SERVICE, PTR, name_bytes(full)),
+        record(full, SRV, struct.pack("!3H", 0, 0, port) + name_bytes(host)),
+        record(full, TXT, text),
+        record(host, A, socket.inet_aton("127.0.0.1")),
+    )
+
+
+async def look_until(lan: Lan, wanted: int) -> list[Found]:
+    """What a look shows, once it shows so much."""
+    with trio.fail_after(DEADLINE_S):
+        while True:
+            found = await trio.to_thread.run_sync(lan.look)
+            if len(found) >= wanted:
+                return found
+            await trio.sleep(0.05)
+
+
+class Mesh:
+    """Takes what a `Discovery` suggests, all of it as news."""
+
+    def __init__(self) -> None:
+        self.hints: list[Hint] = []
+
+    async def __call__(self, hints: tuple[Hint, ...]) -> int:
+        self.hints += hints
+        return len(hints)
+
+    async def was_told(self, *hints: Hint) -> None:
+        with trio.fail_after(DEADLINE_S):
+            while not set(hints) <= set(self.hints):  # noqa: ASYNC110  # what is waited for has no event of its own
+                await trio.sleep(0.05)
+
+
+async def test_nodes_of_one_mesh_find_each_other_and_no_other_mesh() -> None:
+    meshes = {letter: Mesh() for letter in "abc"}
+    async with trio.open_nursery() as nursery:
+        for port, (letter, mesh) in enumerate(meshes.items(), 7001):
+            nursery.start_soon(Discovery(node(letter, port, "other" if letter == "c" else "home"), mesh).run)
+        await meshes["a"].was_told(Hint("127.0.0.1:7002", "b" * 26))
+        await meshes["b"].was_told(Hint("127.0.0.1:7001", "a" * 26))
+        nursery.cancel_scope.cancel()
+    assert meshes["c"].hints == []
+    assert {hint.node_id[0] for hint in meshes["a"].hints + meshes["b"].hints} == {"a", "b"}
+
+
+async def test_one_that_went_is_no_longer_suggested(lan: Lan) -> None:
+    other = Lan(LOOPBACK)
+    try:
+        await trio.to_thread.run_sync(other.announce, node("d"))
+        (found,) = await look_until(lan, 1)
+        assert found.properties[b"mesh"] == mesh_digest("home", bytes(32)).encode()
+    finally:
+        await trio.to_thread.run_sync(other.close)
+    with trio.fail_after(DEADLINE_S):
+        while await trio.to_thread.run_sync(lan.look):  # noqa: ASYNC110  # the library has no event for it
+            await trio.sleep(0.05)
+
+
+async def test_a_flood_of_services_is_kept_within_bounds_and_hides_nobody_for_ever(lan: Lan) -> None:
+    for number in range(2000):
+        shout(*service(f"flood{number}", b"\x06mesh=x"))
+        if number % 50 == 0:
+            await trio.lowlevel.checkpoint()
+    with trio.fail_after(DEADLINE_S):
+        while True:
+            # The packets come in their order: once this one is there, all that the flood has left was taken in.
+            shout(*service("true", b"\x06mesh=y"))
+            found = await trio.to_thread.run_sync(lan.look)
+            assert len(found) <= HINTS_AT_ONCE_MAX
+            if any(each.properties.get(b"mesh") == b"y" for each in found):
+                break
+    assert SERVICES_MAX // 2 <= len(lan) <= SERVICES_MAX
+
+
+async def test_garbage_stops_nothing(lan: Lan) -> None:
+    """Texts that are cut short, names that are none, packets that are none; then a node that is one is found."""
+    for number, text in enumerate((b"\xff", b"\xff\x00abc", b"\x00" * 400, b"\x05id=\xff\xfe", b"", b"=" * 200)):
+        shout(*service(f"garbage{number}", text, port=number))
+    for name in ("x" * 63, "ü.ä", "a.b.c", "_meshnode._tcp", "NODE" * 10, "\x00"):
+        for broken in (f"{name}.{SERVICE}", name, f"{name}._http._tcp.local.", SERVICE):
+            shout(record(SERVICE, PTR, name_bytes(broken)), record(broken, TXT, b"\x01"))
+    rng = random.Random(1)
+    good = struct.pack("!6H", 0, RESPONSE, 0, 4, 0, 0) + b"".join(service("flipped", b"\x06mesh=x"))
+    for _ in range(300):
+        flipped = bytearray(good)
+        for _ in range(rng.randint(1, 8)):
+            flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+        say(bytes(flipped[: rng.randint(1, len(flipped))]))
+    mesh = Mesh()
+    other = Lan(LOOPBACK)
+    try:
+        await trio.to_thread.run_sync(other.announce, node("e", 7005))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Discovery(node("f"), mesh).run)
+            await mesh.was_told(Hint("127.0.0.1:7005", "e" * 26))
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.to_thread.run_sync(other.close)
+
+
+async def test_a_copy_of_a_node_is_announced_beside_it() -> None:
+    """Two processes with one id: the LAN must not hide the one from the other."""
+    first, second = Lan(LOOPBACK), Lan(LOOPBACK)
+    try:
+        await trio.to_thread.run_sync(first.announce, node("g", 7001))
+        await trio.to_thread.run_sync(second.announce, node("g", 7002))
+        found = [each for each in await look_until(first, 2) if each.properties[b"id"] == b"g" * 26]
+        assert sorted(each.port for each in found) == [7001, 7002]
+    finally:
+        await trio.to_thread.run_sync(second.close)
+        await trio.to_thread.run_sync(first.close)
