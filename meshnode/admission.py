@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+import trio
 
 from meshnode.calls import CreateToken, TokenCreated
 from meshnode.config import Config, default_name
@@ -23,13 +26,16 @@ from meshnode.identity import (
     pending_key,
     save_identity,
 )
-from meshnode.joining import JoinDesk, JoinReply, JoinRequest, join_mesh
+from meshnode.joining import JoinDesk, JoinGrant, JoinReply, JoinRequest, join_mesh
 from meshnode.token import TokenBook, parse_token
 from protocols.core import NodeId
+from protocols.membership.hints import Hint
 
 DEFAULT_MESH = "mesh"
 SEEDS_NOTE = "seeds"
 """DIR/seeds: addresses learnt with the join, one a line."""
+SUGGESTED_MAX = 32
+"""Addresses from the LAN that a newcomer knocks at."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ async def enter_mesh(directory: DataDir, config: Config, *, join: str | None, na
                 )
             seeds = tuple(dict.fromkeys((*seeds, *token.seeds)))
     elif join is not None:
-        identity, secrets, grant = await join_mesh(join, config.name, private_key=pending_key(root))
+        identity, secrets, grant = await _join(root, config, join)
         seeds = grant.seeds
         write_note(root / SEEDS_NOTE, "\n".join(seeds))
         save_identity(root, identity, secrets)
@@ -70,6 +76,29 @@ async def enter_mesh(directory: DataDir, config: Config, *, join: str | None, na
     # A name that was chosen at the first start stays, unless a later start or the configuration names another.
     named = name is not None or config.name != default_name(root)
     return Entry(identity, secrets, config.name if named else identity.name, seeds)
+
+
+async def _join(root: Path, config: Config, join: str) -> tuple[Identity, MeshSecrets, JoinGrant]:
+    """Knock at the addresses of the token and, where zeroconf is asked for, wherever the LAN says that its mesh is."""
+    key = pending_key(root)
+    if not config.zeroconf:
+        return await join_mesh(join, config.name, private_key=key)
+    from meshnode.discovery.lan import Discovery, announced_as
+
+    token = parse_token(join)
+    listener = announced_as("", token.mesh, token.ca_fingerprint, bound=config.listen, address=config.listen)
+    suggested: list[str] = []
+
+    async def suggest(hints: tuple[Hint, ...]) -> int:
+        new = [hint.address for hint in hints if hint.address not in suggested][: SUGGESTED_MAX - len(suggested)]
+        suggested.extend(new)
+        return len(new)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Discovery(listener, suggest, announce=False).run)
+        joined = await join_mesh(join, config.name, private_key=key, suggested=suggested)
+        nursery.cancel_scope.cancel()
+    return joined
 
 
 def _noted_seeds(directory: DataDir) -> tuple[str, ...]:

@@ -249,12 +249,14 @@ class _TryAgain(Exception):
 
 
 async def join_mesh(
-    token: str, name: str, *, private_key: Ed25519PrivateKey | None = None
+    token: str, name: str, *, private_key: Ed25519PrivateKey | None = None, suggested: list[str] | None = None
 ) -> tuple[Identity, MeshSecrets, JoinGrant]:
     """Join the mesh of `token` as `name`, in at most JOIN_S. Nothing is written to disk.
 
-    `private_key` (identity.pending_key) makes a join that was cut short repeatable with the same token. Raises
-    MeshError with the code of the refusal, `wrong_mesh`, `not_founder`, `busy` or `seeds_unreachable`.
+    `private_key` (identity.pending_key) makes a join that was cut short repeatable with the same token. `suggested` are
+    further addresses to knock at; somebody may add to them meanwhile. They need not be trusted: the secret goes to
+    nobody who has not proven to be of the mesh. Raises MeshError with the code of the refusal, `wrong_mesh`,
+    `not_founder`, `busy` or `seeds_unreachable`.
     """
     parsed = parse_token(token)
     check_name("node", name)
@@ -264,6 +266,8 @@ async def join_mesh(
     with trio.move_on_after(JOIN_S):
         while True:
             for address in seeds:
+                if address in failures and failures[address].hopeless:
+                    continue
                 try:
                     reply = await _knock(address, parsed, name, key)
                     identity, secrets = _accept(reply, parsed, key, address)
@@ -274,9 +278,10 @@ async def join_mesh(
                         seeds.append(founder)
                 else:
                     return identity, secrets, JoinGrant(tuple(dict.fromkeys((address, *reply.seeds))))
-            if all(failure.hopeless for failure in failures.values()):
+            if suggested is None and all(failure.hopeless for failure in failures.values()):
                 break
             await trio.sleep(ROUND_PAUSE_S)
+            seeds += [address for address in suggested or () if address not in seeds]
     raise _no_seed_helped(failures, parsed)
 
 

@@ -69,10 +69,9 @@ Examples:
   meshnode up --mcp 7401                               serve MCP on http://127.0.0.1:7401/mcp too
   meshnode up --listen 0.0.0.0:7400 --zeroconf         find the others again when addresses on the LAN change
 
-
 --zeroconf tells the LAN this node's id, address, wire version and a digest that only its own mesh recognises: nothing
 secret. What the LAN says is a hint and never trusted: an address is tried, and only a proven member of the mesh gets an
-answer. Who is new to the mesh needs a token all the same.
+answer. Who is new to the mesh needs a token all the same; with --zeroconf the addresses in it may be wrong by now.
 
 Next: `meshnode members` shows who is there; `meshnode token` makes a token for the next node.
 """

@@ -171,8 +171,12 @@ class Lan:
 class Discovery:
     """Runs a `Lan` for as long as the daemon runs. `suggest` takes what it finds, and says how much of it was new."""
 
-    def __init__(self, announced: Announced, suggest: Callable[[tuple[Hint, ...]], Awaitable[int]]) -> None:
+    def __init__(
+        self, announced: Announced, suggest: Callable[[tuple[Hint, ...]], Awaitable[int]], *, announce: bool = True
+    ) -> None:
+        """Without `announce` it only looks, as a node does that is not of the mesh yet."""
         self._announced = announced
+        self._announces = announce
         self._suggest = suggest
         self._threads = trio.CapacityLimiter(4)
         self._told: dict[str, None] = {}
@@ -206,7 +210,8 @@ class Discovery:
     async def _use(self, lan: Lan) -> None:
         """Until the machine's addresses change."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._announce, lan)
+            if self._announces:
+                nursery.start_soon(self._announce, lan)
             pause_s = FIRST_LOOK_S
             while multicast_interfaces(self._announced.listen_host, present_addresses()) == lan.interfaces:
                 await trio.sleep(pause_s)

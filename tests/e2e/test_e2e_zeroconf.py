@@ -20,6 +20,7 @@ from tests.e2e.e2e_support import (
     start_mesh,
     states_seen,
     status_of,
+    token_of,
 )
 
 pytestmark = pytest.mark.xdist_group("e2e-zeroconf")
@@ -45,6 +46,20 @@ async def test_a_mesh_that_is_restarted_at_other_addresses_meets_again_by_multic
             await node.start(*LISTEN, "--zeroconf")
         assert not {node.ready["listen"] for node in nodes} & set(before)
         await all_see(nodes, 3)
+
+
+@on_loopback
+async def test_a_token_whose_addresses_are_wrong_by_now_leads_to_the_mesh_by_multicast() -> None:
+    """The founder was given another address after it made the token; the LAN suggests it, and it proves who it is."""
+    with short_directory() as root, nodes_in(root, "desk", "shelf") as nodes:
+        desk, shelf = nodes
+        await desk.start(*LISTEN)
+        token = await token_of(desk)
+        desk.kill()
+        forget_the_port(desk)
+        await desk.start(*LISTEN, "--zeroconf")
+        await shelf.start(*LISTEN, "--zeroconf", "--join", token)
+        await all_see(nodes, 2)
 
 
 @on_loopback
