@@ -101,7 +101,7 @@ class Healer:
             scale = push_pull_scale(table.present)
             self._next_push_pull = now + scale * self._config.swim.push_pull_interval
         if now >= self._next_heal:
-            targets += self._heal_targets(now, table)
+            targets += self._heal_targets(table)
             self._next_heal = now + self._config.swim.heal_interval
         if now >= self.hints.deadline:
             targets += self.hints.fire(now, table)
@@ -119,8 +119,10 @@ class Healer:
         self.hints.face(now, rival)
         self._rearm()
 
-    def unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
-        """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered."""
+    def still_unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
+        """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered.
+
+        Walks through the table: asked for once in a while, and what it found serves for the tries in between."""
         if self._unmet:
             met = frozenset(member.alive.profile.address for member in table)
             self._unmet = tuple(peer for peer in self._unmet if peer not in met and now < self._unmet_until)
@@ -136,10 +138,9 @@ class Healer:
         addresses += [peer for peer in peers[:JOIN_FANOUT] if peer not in addresses]
         return [Endpoint("", address) for address in addresses]
 
-    def _heal_targets(self, now: Instant, table: MemberTable) -> list[Endpoint]:
+    def _heal_targets(self, table: MemberTable) -> list[Endpoint]:
         """Who is away and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
-        unmet = self.unmet(now, table)
-        away_count = table.count(State.DEAD) + len(unmet)
+        away_count = table.count(State.DEAD) + len(self._unmet)
         self._seeds_first = not self._seeds_first
         if self._seeds_first or not away_count:
             targets = self._seed_targets(table)
@@ -148,7 +149,7 @@ class Healer:
         if not away_count or self._rng.random() * table.present >= HEAL_MULT * away_count:
             return []
         away = [member.endpoint for member in table if member.precedence & STATE_MASK == State.DEAD]
-        away += [Endpoint("", address) for address in unmet]
+        away += [Endpoint("", address) for address in self._unmet]
         return [away[int(self._rng.random() * away_count)]]
 
     def _seed_targets(self, table: MemberTable) -> list[Endpoint]:

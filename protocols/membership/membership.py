@@ -183,7 +183,7 @@ class Membership:
         me = self.swim.me
         if me is None or self.swim.leaving:
             return
-        peers = peers_to_remember(self.table, me, self._healer.unmet(now, self.table))
+        peers = peers_to_remember(self.table, me, self._healer.still_unmet(now, self.table))
         if peers and peers != self._saved_peers:
             self._saved_peers = peers
             self._journal.save((Put(PEERS_KEY, Peers(peers)),))
