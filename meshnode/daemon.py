@@ -187,7 +187,8 @@ class Daemon:
         was copied. Raises `MeshError("identity_in_use")`."""
         note = self.directory.address_note
         last = read_note(note)
-        if last:
+        # Its own present address leads elsewhere only where it was told to peers by hand: the copy was told so too.
+        if last and (last != transport.address or self.config.advertise):
             await transport.greet(last)
         if self._gives_way is not None:
             raise self._gives_way

@@ -4,6 +4,7 @@ The zeroconf library has threads of its own; what is asked of it here blocks and
 is asked for: a daemon that does not announce itself never imports this.
 - A node that listens at one address speaks on that interface alone: on loopback where it listens there (as it does by
   default). One that listens everywhere speaks on every interface but loopback.
+- It multicasts by IPv4; the addresses that are announced may be of either version.
 - When the machine's addresses change (another network, a cable), or none is there yet, it begins anew with what it has.
 - Services are kept up to SERVICES_MAX, a new one in the place of a random one; a look at them asks the network about
   ASKED_MAX at most. The library keeps 10,000 records at most. So a flood costs bounded memory and traffic.

@@ -20,7 +20,7 @@ import trio
 LOOKUPS_MAX = 4
 WAITING_MAX = 16
 """Names that are looked up or wait for it; further ones are not known for now."""
-NAMES_MAX = 1024
+NAMES_MAX = 4096
 ADDRESSES_MAX = 8
 LOOKUP_S = 3.0
 FRESH_S = 60.0
@@ -113,7 +113,7 @@ class Names:
         try:
             with trio.move_on_after(self._lookup_s):
                 found = await trio.to_thread.run_sync(self._ask, host, limiter=self._threads, abandon_on_cancel=True)
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):  # UnicodeError is one: a label that is empty, or too long
             pass  # not found, now or ever: what was known goes on serving
         finally:
             self._learn(host, found, asked_s)

@@ -10,13 +10,16 @@ import pytest
 import trio
 
 from scripts.localmesh import LocalNode, StartError
+from tests.e2e.e2e_lan import lan_of, why_no_lan
 from tests.e2e.e2e_support import (
     DEADLINE_S,
     LISTEN,
     all_see,
+    command,
     drops_of,
     eventually,
     finished,
+    meshnode,
     nodes_in,
     popen,
     sees,
@@ -78,6 +81,25 @@ async def test_a_copy_that_can_not_know_where_the_node_runs_finds_out_through_th
         await eventually(settled)
         assert (await finished(desk, await submit(shelf, "echo", 1))).output == "1"
         assert "came later and was told to stop" in shelf.log_path.read_text()
+
+
+@pytest.mark.skipif(bool(why_no_lan()), reason=why_no_lan())
+async def test_a_disk_image_on_another_machine_is_told_although_it_claims_the_very_same_address() -> None:
+    """Both were told by hand what to tell their peers, and only one of them can be found there."""
+    flags = ("--listen", "0.0.0.0:7400", "--advertise", "10.77.0.1:7400")
+    with lan_of(2) as machines, short_directory() as root, nodes_in(root, "desk") as [desk]:
+        desk.prefix = machines[0].prefix
+        await desk.start(*flags)
+        image = copy_of(desk, root / "image")
+        run = await meshnode(argv=[*machines[1].prefix, *command("up", "--dir", image, *flags)])
+        run.assert_told(1, "is running already", "10.77.0.1:7400")
+        assert (await status_of(desk)).phase == "serving"
+        await desk.stop()
+        # Once the first is gone, the copy may take its place.
+        desk.prefix, desk.directory = machines[1].prefix, image
+        before = desk.ready["id"]
+        await desk.start(*flags)
+        assert desk.ready["id"] == before
 
 
 async def test_of_two_copies_that_start_at_the_same_time_one_goes_on() -> None:
