@@ -71,6 +71,10 @@ from protocols.tools import FindTools, ListLocalTools, LocalTools, LocalToolsFor
 
 VERSION = "0.1.0"
 GENERATION_TAG = "generation"
+LIVES_AT_ONCE = 8
+LIFE_PAUSE = 5 * NANOS_PER_S
+"""How often a node outdoes those who speak for a later life of it: so many times, and then once in so long. Who does so
+without an end is a broken peer, or a copy that cannot be met (`membership/hints.py`); each time costs a save."""
 
 
 class Phase(Enum):
@@ -116,6 +120,7 @@ class Node:
         self._leavers: list[RequestId] = []
         self._left_at: Instant = NEVER
         self._started_at: Instant = 0
+        self._lives_paid_until: Instant = 0
         self._deadline: Instant = NEVER
         self._wake_at: Instant | None = None
 
@@ -184,8 +189,13 @@ class Node:
 
     def _rearm(self, now: Instant) -> Instant | None:
         swim = self.swim
-        if swim.outgrown > self.generation and self.phase is Phase.SERVING:
+        if (
+            swim.outgrown > self.generation
+            and self.phase is Phase.SERVING
+            and self._lives_paid_until <= now + LIVES_AT_ONCE * LIFE_PAUSE
+        ):
             # An older copy of this node's data spoke for a later life; only a later one still can take the name back.
+            self._lives_paid_until = max(now, self._lives_paid_until) + LIFE_PAUSE
             self._begin_generation(swim.outgrown + 1)
         if swim.rival:
             self.membership.face_rival(now)

@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from protocols.core import Event, Put, Received, Refused, Request, Save, Saved, SaveFailed, Send, Woke
+from protocols.core import NANOS_PER_S, Event, Put, Received, Refused, Request, Save, Saved, SaveFailed, Send, Woke
 from protocols.membership.facts import NodeStarted
 from protocols.membership.member import Alive, State, generation_of
 from protocols.membership.messages import Gossip, Ping, PushPull
 from protocols.membership.records import GENERATION_KEY, Generation
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
-from protocols.node import Node
+from protocols.node import LIFE_PAUSE, LIVES_AT_ONCE, Node
 from protocols.tasks.messages import Assign
 from protocols.tasks.task import Accepted, GetTask, Submit, TaskView
 from protocols.tools import FindTools, LocalToolsFor
@@ -162,6 +162,22 @@ def test_a_later_life_of_the_own_id_is_answered_by_a_still_later_one_once_that_i
     row = b.row("a")
     assert row is not None
     assert (row.generation, row.state) == (8, State.ALIVE)
+
+
+def test_one_who_speaks_for_ever_later_lives_does_not_keep_the_disk_busy() -> None:
+    """A broken peer, or a copy of the data that cannot be met. In the end the node has the last word all the same."""
+    world = World()
+    a, b = world.mesh("a", "b")
+    a.hush()
+    for number in range(1, 601):
+        a.hears(endpoint_of("b"), Gossip((alive("a", generation=10 * number),)))
+        world.run(0.05)
+    lives = len(a.facts_of(NodeStarted))
+    assert LIVES_AT_ONCE <= lives <= LIVES_AT_ONCE + 30 * NANOS_PER_S // LIFE_PAUSE + 2
+    world.run(LIFE_PAUSE / NANOS_PER_S + 5)
+    row = b.row("a")
+    assert row is not None
+    assert (row.generation, row.state) == (6001, State.ALIVE)
 
 
 def test_two_later_lives_in_a_row_are_never_spoken_for_before_they_are_durable() -> None:
