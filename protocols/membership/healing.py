@@ -122,7 +122,8 @@ class Healer:
     def still_unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
         """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered.
 
-        Walks through the table: asked for once in a while, and what it found serves for the tries in between."""
+        Walks through the table: asked for once in a while, and what it found serves for the tries in between.
+        """
         if self._unmet:
             met = frozenset(member.alive.profile.address for member in table)
             self._unmet = tuple(peer for peer in self._unmet if peer not in met and now < self._unmet_until)

@@ -13,11 +13,13 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 MDNS = ("224.0.0.251", 5353)
 AS_ROOT = () if os.geteuid() == 0 else ("--map-root-user",)
 
 
+@cache
 def why_no_loopback_multicast() -> str:
     """Why no packet that is multicast on loopback comes back there; empty where one does."""
     with socket.socket(type=socket.SOCK_DGRAM) as receiving, socket.socket(type=socket.SOCK_DGRAM) as sending:
@@ -34,6 +36,7 @@ def why_no_loopback_multicast() -> str:
     return ""
 
 
+@cache
 def why_no_lan() -> str:
     """Why no network namespaces can be made here; empty where they can."""
     for program in ("unshare", "nsenter", "ip"):
