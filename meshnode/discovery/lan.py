@@ -186,7 +186,9 @@ class Discovery:
 
     async def run(self) -> None:
         """Announce and look until cancelled. Trouble with the network is logged, and tried again for ever."""
-        logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # it warns, with tracebacks, of what strangers send
+        # They warn, with tracebacks, of what strangers send, and of an announcement that is cut short by the end.
+        for noisy in ("zeroconf", "asyncio"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         if self._announced.loopback:
             log.warning("this node listens on loopback: zeroconf reaches nodes on this machine only")
         complained = ""
