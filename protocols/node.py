@@ -34,6 +34,9 @@ from protocols.core import (
     Step,
     Woke,
 )
+from protocols.detector.confirm import CHECK_SEQ_BASE, Confirmer
+from protocols.detector.messages import AskReach, Reached
+from protocols.detector.why import Explainer, Why
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import Suggest
 from protocols.membership.member import Member, Profile, State
@@ -110,6 +113,11 @@ class Node:
             peers.value if peers and type(peers.value) is Peers else None,
         )
         self.swim = self.membership.swim
+        evidence = self.membership.evidence
+        self.confirmer = Confirmer(config.node_id, config.swim, self.swim, evidence, self._outbox)
+        self._explainer = Explainer(
+            self.swim, evidence, self.confirmer, self._outbox, Random(f"{seed}/why"), self._member_view
+        )
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -180,6 +188,9 @@ class Node:
             self.asking.fire(now)
         if now >= self.worker.deadline:
             self.worker.fire(now)
+        if now >= self.confirmer.deadline:
+            for gathered in self.confirmer.fire(now):
+                self._explainer.finish(now, gathered)
         if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
             # The word has been sent as often as any news is; or the time for it is over.
             self._left_at = NEVER
@@ -201,6 +212,7 @@ class Node:
             self.membership.face_rival(now)
         tasks = self.tasks
         if tasks.view_seen != swim.view:
+            self.membership.view_changes.add(now)
             tasks.on_view(now)
         membership = self.membership
         membership.rearm()
@@ -212,6 +224,8 @@ class Node:
             deadline = self.asking.deadline
         if self.worker.deadline < deadline:
             deadline = self.worker.deadline
+        if self.confirmer.deadline < deadline:
+            deadline = self.confirmer.deadline
         if self._journal.deadline < deadline:
             deadline = self._journal.deadline
         if self._left_at < deadline:
@@ -281,6 +295,8 @@ class Node:
         match message:
             case Ack():
                 self.membership.on_ack(now, sender, message)
+                if message.probe >= CHECK_SEQ_BASE:
+                    self.confirmer.on_ack(now, sender.node_id, message.probe)
             case Ping():
                 self.membership.on_ping(now, sender, message)
             case Gossip():
@@ -295,6 +311,10 @@ class Node:
                 self.membership.on_ping_req(now, sender, message)
             case PushPull():
                 self.membership.on_push_pull(now, sender, message)
+            case AskReach():
+                self.confirmer.on_ask(now, sender, message)
+            case Reached():
+                self._explainer.finish(now, self.confirmer.on_reached(now, sender, message))
             case Assign():
                 self.worker.on_assign(now, sender, message)
             case RunEnded():
@@ -374,6 +394,8 @@ class Node:
                 self.asking.find_tools(now, request_id, command)
             case ListMembers():
                 self._outbox.reply(request_id, self._member_list(now))
+            case Why():
+                self._explainer.ask(now, request_id, command)
             case GetStatus():
                 self._outbox.reply(request_id, self._status(now))
             case Suggest():
@@ -451,6 +473,8 @@ class Node:
             runs_waiting=self.worker.waiting,
             handlers=tuple(handler.name for handler in self.config.handlers),
             storage_error=self._journal.error,
+            members_left=table.count(State.LEFT),
+            membership=self.membership.status(now),
         )
 
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols.core import Message, Stored
+from protocols.detector.messages import DetectorMessage
 from protocols.membership.messages import MembershipMessage
 from protocols.membership.records import Generation, Peers
 from protocols.tasks.messages import TaskMessage
@@ -37,7 +38,9 @@ class BadMessage(Exception):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_message = msgspec.msgpack.Decoder(GenericAlias(tuple, (Version, MembershipMessage | TaskMessage))).decode
+_decode_message = msgspec.msgpack.Decoder(
+    GenericAlias(tuple, (Version, MembershipMessage | DetectorMessage | TaskMessage))
+).decode
 _decode_stored = msgspec.msgpack.Decoder(Generation | Peers | TaskSpec | TaskProgress).decode
 
 

@@ -49,6 +49,10 @@ class Due(Struct, frozen=True):
     ask_others_about: NodeId = ""
     ping: NodeId = ""
     nack: tuple[Relay, ...] = ()
+    helpers: tuple[NodeId, ...] = ()
+    """Who was asked about the one that failed."""
+    helpers_heard: tuple[NodeId, ...] = ()
+    """Those of them that sent a nack."""
 
 
 NOTHING_DUE = Due()
@@ -141,11 +145,12 @@ class Prober:
         if self._over_stream:
             failed, over_stream = "", failed
             self._over_stream = False
+        helpers, helpers_heard = self._helpers, self._helpers_heard
         self.out_of_touch = False
         if failed:
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
-            silent = len(self._helpers) - len(self._helpers_heard)
-            self._health.worse(silent if self._helpers else 1)
+            silent = len(helpers) - len(helpers_heard)
+            self._health.worse(silent if helpers else 1)
         self._expire_relays(now)
         self._next_probe_at = now + self._health.scale(self._config.probe_interval)
         target = self._next_target(candidates, probeable)
@@ -157,7 +162,9 @@ class Prober:
             self._rearm(now + self._health.scale(self._config.probe_timeout))
         else:
             self._rearm(self._next_probe_at)
-        return Due(failed=failed, over_stream=over_stream, ping=target, nack=nack)
+        return Due(
+            failed=failed, over_stream=over_stream, ping=target, nack=nack, helpers=helpers, helpers_heard=helpers_heard
+        )
 
     def _next_target(self, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> NodeId:
         for _ in range(2):

@@ -15,6 +15,9 @@ from protocols.config import SwimConfig
 from protocols.core import Instant, NodeId
 from protocols.outbox import NEVER
 
+OVER_MAX = 32
+"""Suspicions that have ended and are remembered."""
+
 
 def suspicion_bounds(config: SwimConfig, members: int) -> tuple[int, int, int]:
     """(T_min, T_max, k) in nanoseconds for a mesh of `members`, this node included."""
@@ -57,11 +60,13 @@ class Suspicion:
 class Suspicions:
     """All suspicions of one node. `deadline` is when `due` wants to be called; it may be early, never late."""
 
-    __slots__ = ("_by_id", "_heap", "deadline")
+    __slots__ = ("_by_id", "_heap", "_over", "deadline")
 
     def __init__(self) -> None:
         self._by_id: dict[NodeId, Suspicion] = {}
         self._heap: list[tuple[Instant, NodeId]] = []
+        self._over: dict[NodeId, Suspicion] = {}
+        """The last ones that ended, for whoever asks why; the newest last."""
         self.deadline: Instant = NEVER
 
     def __len__(self) -> int:
@@ -99,8 +104,10 @@ class Suspicions:
 
     def end(self, node_id: NodeId) -> None:
         """The member refuted, left or died."""
-        if self._by_id.pop(node_id, None) is None:
+        suspicion = self._by_id.pop(node_id, None)
+        if suspicion is None:
             return
+        self._keep(node_id, suspicion)
         if not self._by_id:
             self._heap.clear()
             self.deadline = NEVER
@@ -114,9 +121,29 @@ class Suspicions:
             suspicion = self._by_id.get(node_id)
             if suspicion is not None and suspicion.deadline <= deadline:
                 del self._by_id[node_id]
+                self._keep(node_id, suspicion)
                 verdicts.append((node_id, suspicion))
         self.deadline = heap[0][0] if heap else NEVER
         return verdicts
+
+    def get(self, node_id: NodeId) -> Suspicion | None:
+        """The suspicion of a member that is open now."""
+        return self._by_id.get(node_id)
+
+    def last(self, node_id: NodeId) -> Suspicion | None:
+        """The open suspicion of a member, or the last one that ended, where that is remembered."""
+        return self._by_id.get(node_id) or self._over.get(node_id)
+
+    def accusers(self, node_id: NodeId) -> tuple[NodeId, ...]:
+        """Who accuses a member in the open suspicion, the first one first."""
+        suspicion = self._by_id.get(node_id)
+        return () if suspicion is None else suspicion.accusers
+
+    def _keep(self, node_id: NodeId, suspicion: Suspicion) -> None:
+        over = self._over
+        if over.pop(node_id, None) is None and len(over) >= OVER_MAX:
+            del over[next(iter(over))]
+        over[node_id] = suspicion
 
     def _push(self, deadline: Instant, node_id: NodeId) -> None:
         heapq.heappush(self._heap, (deadline, node_id))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from random import Random
 
 from protocols.config import NodeConfig
-from protocols.core import Endpoint, Instant, NodeId, Put
+from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId, Put
+from protocols.detector.evidence import Evidence
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX
 from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
@@ -19,6 +20,8 @@ from protocols.membership.member import STATE_MASK, Member, Profile, State, Upda
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.swim import Swim
+from protocols.membership.views import MembershipStatus
+from protocols.meter import PerMinute
 from protocols.outbox import NEVER, Journal, Outbox
 
 NO_PROBE = 0
@@ -37,6 +40,11 @@ class Membership:
         self.swim = Swim(config, outbox, rng)
         self.table = self.swim.table
         self._prober = Prober(config.swim, rng, self.swim.health)
+        self.evidence = Evidence()
+        self.view_changes = PerMinute()
+        self.tables_offered = 0
+        """Push-pulls: tables sent that ask for the other's in return."""
+        self.tables_answered = 0
         self._saved_peers = peers.addresses if peers else ()
         self._healer = Healer(config, rng, self._saved_peers)
         self._next_gossip: Instant = NEVER
@@ -69,6 +77,27 @@ class Membership:
         self._next_gossip = now
         self.rearm()
         return now + self._swim_config.leave_linger if self.table.present else now
+
+    def status(self, now: Instant) -> MembershipStatus:
+        """How the protocol is doing."""
+        evidence, round_trips = self.evidence, self.evidence.round_trips
+        return MembershipStatus(
+            health_score=self.swim.health.score,
+            health_score_max=self._swim_config.health_max,
+            suspicions_open=len(self.swim.suspicions),
+            refutations=self.swim.refutations,
+            probes=evidence.probes,
+            probes_failed=evidence.probes_failed,
+            probe_rtt_count=round_trips.count,
+            probe_rtt_sum_s=round_trips.total / NANOS_PER_S,
+            probe_rtt_median_s=round_trips.quantile(50) / NANOS_PER_S,
+            probe_rtt_p99_s=round_trips.quantile(99) / NANOS_PER_S,
+            probe_rtt_window=round_trips.in_window,
+            push_pulls_begun=self.tables_offered,
+            push_pulls_answered=self.tables_answered,
+            view_changes=self.view_changes.total,
+            view_changes_last_minute=self.view_changes.last_minute(now),
+        )
 
     def rearm(self) -> None:
         """Work out the next deadline; called at the end of every step that touched this component."""
@@ -111,12 +140,14 @@ class Membership:
         if due.over_stream:
             self._outbox.notify(ReachedByStreamOnly(due.over_stream))
         if due.failed:
+            self.evidence.probe_failed(now, due.failed, due.helpers, due.helpers_heard)
             self.swim.suspect(now, due.failed)
         if due.ask_others_about:
             self._probe_indirectly(due.ask_others_about)
         if due.ping:
             target = self.table.get(due.ping)
             assert target is not None, "only members are probed"
+            self.evidence.probed(now, due.ping)
             self._ping(target.endpoint, self._prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:
@@ -168,6 +199,10 @@ class Membership:
             self._send_table(now, target, answer=True)
 
     def _send_table(self, now: Instant, to: Endpoint, *, answer: bool) -> None:
+        if answer:
+            self.tables_offered += 1
+        else:
+            self.tables_answered += 1
         rows = self.swim.rows(now)
         for start in range(0, len(rows), MEMBERS_PER_FRAME_MAX):
             last = start + MEMBERS_PER_FRAME_MAX >= len(rows)
@@ -203,6 +238,7 @@ class Membership:
         """Somebody can be heard again."""
         target = self.table.get(self._prober.in_touch())
         if target is not None:
+            self.evidence.probed_again()
             self._ping(target.endpoint, self._prober.seq)
 
     def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
@@ -232,6 +268,7 @@ class Membership:
         if answer is not None:
             self._outbox.send(sender, Gossip((answer,)))
         if self._prober.acked(sender.node_id, message.probe):
+            self.evidence.probe_answered(now, sender.node_id)
             return
         if self._prober.out_of_touch:
             self._in_touch()

@@ -71,6 +71,7 @@ class Swim:
         self.rival = ""
         """Another address at which this node's id was announced, in words that outrank this node's own."""
         self.view = 0
+        self.refutations = 0
         self._id = config.node_id
         self._retransmits_for = 0
         self._retransmits = 1
@@ -333,6 +334,7 @@ class Swim:
             self.me = self.table.believe(now, row, row.alive, precedence, self._id)
             self.queue.put(Refutation(self._id, precedence))
         self.health.worse()
+        self.refutations += 1
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))
 

@@ -41,6 +41,30 @@ class MemberList(Outcome, frozen=True, tag="members"):
     """Alive first, then by name."""
 
 
+class MembershipStatus(Struct, frozen=True):
+    """How the membership protocol is doing at this node. Counts are since it started."""
+
+    health_score: int = 0
+    """Local health (Lifeguard): 0 is well; probes take (1 + score) times as long."""
+    health_score_max: int = 0
+    suspicions_open: int = 0
+    refutations: int = 0
+    """How often this node was accused and has answered."""
+    probes: int = 0
+    probes_failed: int = 0
+    probe_rtt_count: int = 0
+    probe_rtt_sum_s: float = 0.0
+    probe_rtt_median_s: float = 0.0
+    """This and p99 are of the last `probe_rtt_window` probes that were answered directly."""
+    probe_rtt_p99_s: float = 0.0
+    probe_rtt_window: int = 0
+    push_pulls_begun: int = 0
+    push_pulls_answered: int = 0
+    view_changes: int = 0
+    """How often the set of live members, or what one of them announces, changed."""
+    view_changes_last_minute: int = 0
+
+
 class NodeStatus(Outcome, frozen=True, tag="status"):
     """This node at a glance. Task counts are of tasks that this node coordinates; runs are bodies it executes."""
 
@@ -66,6 +90,8 @@ class NodeStatus(Outcome, frozen=True, tag="status"):
     handlers: tuple[str, ...]
     storage_error: str = ""
     """Why the last save failed; empty while the disk is well."""
+    members_left: int = 0
+    membership: MembershipStatus = MembershipStatus()
 
 
 class Left(Outcome, frozen=True, tag="left"):

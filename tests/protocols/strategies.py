@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from protocols.core import Message, Stored
+from protocols.detector.messages import DetectorMessage
 from protocols.membership.messages import MembershipMessage
 from protocols.membership.records import Generation, Peers
 from protocols.tasks.messages import TaskMessage
 from protocols.tasks.task import TaskProgress, TaskSpec
 
-MESSAGE_TYPES: tuple[type[Message], ...] = (*get_args(MembershipMessage), *get_args(TaskMessage))
+MESSAGE_TYPES: tuple[type[Message], ...] = (
+    *get_args(MembershipMessage),
+    *get_args(DetectorMessage),
+    *get_args(TaskMessage),
+)
 STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, TaskSpec, TaskProgress)
 TEXT_MAX = 40
 ITEMS_MAX = 4

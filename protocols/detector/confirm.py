@@ -1,0 +1,289 @@
+"""Who else cannot reach a member: the quorum confirmation of DESIGN 4, as one question and its answers.
+
+SWIM's verdict alone moves no data. Before somebody acts upon a silence he asks: *do at least k of these members confirm
+that X is out of reach for at least T?* Each of them tries for itself, and answers for itself over a stream that proves
+who it is. Rules:
+
+- Reach is a round trip: X answers the member's own pings, or does not. Gossip and what others found count for nothing.
+- Whoever is asked pings X up to `CHECK_PINGS` times and answers within `check_takes`; a fresher answer of X than one
+  probe interval is good enough without. One check of X serves all who ask meanwhile.
+- A silence is as long as the one who reports it knows (`evidence.py`): a question with a T is asked again until then.
+- A question ends with the first of: enough members confirm, too few are left that still could, all have answered, its
+  time is over. It ends once. Who does not answer confirms nothing: an older node, for one, does not know the question.
+- Everything is bounded: questions, members asked, checks, those who wait for one.
+
+It decides nothing about X. `why.py` shows what comes out; Raft's leader will act on `Gathered.confirmed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from protocols.config import SwimConfig
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
+from protocols.detector.evidence import GAP_MAX, Evidence
+from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
+from protocols.membership.member import Member, State
+from protocols.membership.messages import Ping
+from protocols.membership.swim import Swim
+from protocols.outbox import NEVER, Outbox
+
+QUESTIONS_MAX = 64
+ASKED_MAX = 32
+CHECKS_MAX = 32
+"""Members that are being pinged for others at one time."""
+WAITING_MAX = 64
+"""Those who wait for one check; whoever comes later is told what is known so far."""
+CHECK_PINGS = 3
+CHECK_SEQ_BASE = 1 << 61
+"""Numbers of pings from here on are of checks; probes count from 1."""
+MILLIS_MAX = (1 << 48) - 1
+ANSWER_WITHIN = 3 * NANOS_PER_S
+"""What a question gives everybody, by default: a check, a stream that has to be dialled first, and room."""
+
+
+def check_takes(config: SwimConfig) -> Instant:
+    """How long a member that is asked tries before it says that there is no answer."""
+    return 2 * config.probe_timeout
+
+
+class Question(Struct, frozen=True):
+    """Do at least `needed` of the members `of` confirm that `about` is out of reach for at least `silent_for`?
+
+    With `needed` 0 nothing is to be confirmed: it ends when all have answered. Times are nanoseconds.
+    """
+
+    about: NodeId
+    of: tuple[NodeId, ...]
+    needed: int = 0
+    silent_for: Instant = 0
+    within: Instant = ANSWER_WITHIN
+
+
+class View(Struct, frozen=True):
+    """What member `by` found. `answered_ago` and `silent_for`: nanoseconds; `answered_ago` None: never, or long ago."""
+
+    by: NodeId
+    reach: Reach
+    precedence: int
+    accusers: tuple[NodeId, ...]
+    answered_ago: Instant | None
+    silent_for: Instant
+    pings: int
+
+    def confirms(self, silent_for: Instant) -> bool:
+        return self.reach is Reach.SILENT and self.silent_for >= silent_for
+
+
+class Gathered(Struct, frozen=True):
+    """What came of the question `token`: views in the order in which they came, and who has not answered."""
+
+    token: int
+    question: Question
+    views: tuple[View, ...]
+    unheard: tuple[NodeId, ...]
+
+    @property
+    def confirmations(self) -> int:
+        return _confirmations(self.question, self.views)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether enough members confirm it. Never for a question that needs nobody."""
+        return 0 < self.question.needed <= self.confirmations
+
+
+class _Open(Struct):
+    """A question under way."""
+
+    token: int
+    question: Question
+    deadline: Instant
+    waiting: dict[NodeId, None]
+    views: list[View]
+
+
+class _Check(Struct):
+    """A member that is being pinged because somebody asked."""
+
+    about: NodeId
+    seq: int
+    began: Instant
+    next_ping: Instant
+    sent: int
+    waiting: list[tuple[Endpoint, int]]
+
+
+class Confirmer:
+    """The questions of one node, and its answers to others. `deadline` is when `fire` wants to be called."""
+
+    def __init__(self, node_id: NodeId, config: SwimConfig, swim: Swim, evidence: Evidence, outbox: Outbox) -> None:
+        self._id = node_id
+        self._config = config
+        self._swim = swim
+        self._evidence = evidence
+        self._outbox = outbox
+        self._last_question = 0
+        self._questions: dict[int, _Open] = {}
+        self._last_check = CHECK_SEQ_BASE
+        self._checks: dict[NodeId, _Check] = {}
+        self.deadline: Instant = NEVER
+
+    # Asking.
+
+    @property
+    def full(self) -> bool:
+        """No further question may be asked now."""
+        return len(self._questions) >= QUESTIONS_MAX
+
+    def ask(self, now: Instant, token: int, question: Question) -> Gathered | None:
+        """Put `question` to its members, at most `ASKED_MAX` of them, this node among them where it is named.
+
+        What comes of it bears `token`, and comes out of here, of `on_reached` or of `fire`. Members that are not in the
+        table count as unheard. Not while `full`.
+        """
+        assert not self.full
+        self._last_question += 1
+        waiting: dict[NodeId, None] = {}
+        asked = self._questions[self._last_question] = _Open(token, question, now + question.within, waiting, [])
+        for node_id in tuple(dict.fromkeys(question.of))[:ASKED_MAX]:
+            waiting[node_id] = None
+            row = self._swim.table.get(node_id)
+            if row is not None:
+                self._outbox.send(row.endpoint, AskReach(self._last_question, question.about))
+        gathered = self._finish(self._last_question, asked)
+        self._rearm()
+        return gathered
+
+    def on_reached(self, now: Instant, sender: Endpoint, message: Reached) -> Gathered | None:
+        """A member has answered; what was gathered, if the question ends with it."""
+        asked = self._questions.get(message.question)
+        if asked is None or sender.node_id not in asked.waiting:
+            return None
+        del asked.waiting[sender.node_id]
+        asked.views.append(_view(sender.node_id, message))
+        gathered = self._finish(message.question, asked)
+        self._rearm()
+        return gathered
+
+    def _finish(self, number: int, asked: _Open, *, late: bool = False) -> Gathered | None:
+        """End a question that nothing can change any more, or that is out of time."""
+        question = asked.question
+        confirmations = _confirmations(question, asked.views)
+        settled = question.needed > 0 and not confirmations < question.needed <= confirmations + len(asked.waiting)
+        if asked.waiting and not settled and not late:
+            return None
+        del self._questions[number]
+        missing = tuple(node_id for node_id in dict.fromkeys(question.of) if _is_missing(node_id, asked.views))
+        return Gathered(asked.token, question, tuple(asked.views), missing)
+
+    # Being asked.
+
+    def on_ask(self, now: Instant, sender: Endpoint, message: AskReach) -> None:
+        """Another member, or this one, wants to know whether `about` answers."""
+        about = message.about
+        row = self._swim.table.get(about)
+        if not self._worth_checking(now, about, row):
+            self._tell(now, (sender, message.question), about)
+            return
+        check = self._checks.get(about)
+        if check is None and len(self._checks) < CHECKS_MAX:
+            self._last_check += 1
+            check = self._checks[about] = _Check(about, self._last_check, now, now, 0, [])
+            self._ping(now, check)
+        if check is None or len(check.waiting) >= WAITING_MAX:
+            self._tell(now, (sender, message.question), about)
+            return
+        check.waiting.append((sender, message.question))
+        self._rearm()
+
+    def _worth_checking(self, now: Instant, about: NodeId, row: Member | None) -> bool:
+        """Whether pinging could tell more than is known: not of itself, of strangers, of who left or just answered."""
+        if about == self._id or row is None or row.state is State.LEFT:
+            return False
+        answered = self._evidence.last_answer(about)
+        fresh = answered is not None and now - answered < self._config.probe_interval
+        return not fresh or self._evidence.silence(about) is not None
+
+    def _ping(self, now: Instant, check: _Check) -> None:
+        row = self._swim.table.get(check.about)
+        if row is not None:
+            check.sent += 1
+            self._outbox.send(row.endpoint, Ping(check.seq, self._swim.news_for(check.about)))
+        last = check.sent >= CHECK_PINGS or row is None
+        end = check.began + check_takes(self._config)
+        check.next_ping = end if last else now + self._config.probe_timeout // 2
+
+    def on_ack(self, now: Instant, by: NodeId, seq: int) -> None:
+        """An ack with a number that is none of a probe's."""
+        check = self._checks.get(by)
+        if check is not None and check.seq == seq:
+            self._evidence.answered(now, by)
+            self._end_check(now, check)
+            self._rearm()
+
+    def _end_check(self, now: Instant, check: _Check) -> None:
+        del self._checks[check.about]
+        for waiting in check.waiting:
+            self._tell(now, waiting, check.about)
+
+    def _tell(self, now: Instant, waiting: tuple[Endpoint, int], about: NodeId) -> None:
+        """Answer with what this node knows now."""
+        asker, question = waiting
+        row = self._swim.table.get(about)
+        if row is None:
+            self._outbox.send(asker, Reached(question, Reach.UNKNOWN))
+            return
+        precedence = row.precedence
+        accusers = self._swim.suspicions.accusers(about)[:ACCUSERS_MAX]
+        answered = now if about == self._id else self._evidence.last_answer(about)
+        silence = self._evidence.silence(about)
+        if silence is not None:
+            reach, silent_ms, pings = Reach.SILENT, _millis(now - silence.since), silence.pings
+        else:
+            lately = answered is not None and now - answered < GAP_MAX and row.state is not State.LEFT
+            reach, silent_ms, pings = Reach.ANSWERS if lately else Reach.UNKNOWN, 0, 0
+        answered_ms = 0 if answered is None else _millis(now - answered)
+        told = Reached(question, reach, precedence, accusers, answered is not None, answered_ms, silent_ms, pings)
+        self._outbox.send(asker, told)
+
+    # Time.
+
+    def fire(self, now: Instant) -> list[Gathered]:
+        """Ping again, give checks up, and end questions whose time is over."""
+        takes = check_takes(self._config)
+        for check in [each for each in self._checks.values() if each.next_ping <= now]:
+            if now - check.began >= takes:
+                self._evidence.unanswered(now, check.about, check.began, check.sent)
+                self._end_check(now, check)
+            else:
+                self._ping(now, check)
+        late = [(number, asked) for number, asked in self._questions.items() if asked.deadline <= now]
+        gathered = [self._finish(number, asked, late=True) for number, asked in late]
+        self._rearm()
+        return [each for each in gathered if each is not None]
+
+    def _rearm(self) -> None:
+        deadline = min((asked.deadline for asked in self._questions.values()), default=NEVER)
+        self.deadline = min((check.next_ping for check in self._checks.values()), default=deadline)
+        self.deadline = min(self.deadline, deadline)
+
+
+def _confirmations(question: Question, views: Iterable[View]) -> int:
+    return sum(view.confirms(question.silent_for) for view in views)
+
+
+def _is_missing(node_id: NodeId, views: Iterable[View]) -> bool:
+    return all(view.by != node_id for view in views)
+
+
+def _view(by: NodeId, message: Reached) -> View:
+    answered_ago = message.answered_ms * NANOS_PER_MS if message.has_answered else None
+    silent_for = message.silent_ms * NANOS_PER_MS
+    return View(by, message.reach, message.precedence, message.accusers, answered_ago, silent_for, message.pings)
+
+
+def _millis(duration: Instant) -> int:
+    return min(MILLIS_MAX, duration // NANOS_PER_MS)
