@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol, TypeAlias
 
+from msgspec import field
+
+from meshnode.transport.traffic import Flow
 from protocols.core import Command, Outcome, Refused, Unknown
+from protocols.detector.why import Explanation, Why
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -20,6 +24,7 @@ __all__ = [
     "CallerOutcome",
     "CancelTask",
     "CreateToken",
+    "Explanation",
     "FindTools",
     "GetStatus",
     "GetTask",
@@ -38,6 +43,7 @@ __all__ = [
     "TokenCreated",
     "ToolsFound",
     "Unknown",
+    "Why",
 ]
 
 
@@ -69,10 +75,27 @@ class Inspection(Outcome, frozen=True, tag="inspection"):
     saves: int
     commits: int
     streams_open: int
+    traffic: dict[str, Flow] = field(default_factory=dict)
+    """Messages and bytes, by the type of message as it is named on the wire."""
+    commit_s: float = 0.0
+    """For how long the commit under way has been waiting for the disk; 0 where there is none."""
+    cpu_s: float = 0.0
+    """Processor time that the daemon has used, without the processes of bodies."""
+    started_unix_s: float = 0.0
 
 
 CallerCommand: TypeAlias = (
-    Submit | GetTask | CancelTask | ListTasks | ListMembers | GetStatus | Leave | FindTools | CreateToken | Inspect
+    Submit
+    | GetTask
+    | CancelTask
+    | ListTasks
+    | ListMembers
+    | GetStatus
+    | Why
+    | Leave
+    | FindTools
+    | CreateToken
+    | Inspect
 )
 CallerOutcome: TypeAlias = (
     Accepted
@@ -80,6 +103,7 @@ CallerOutcome: TypeAlias = (
     | TaskList
     | MemberList
     | NodeStatus
+    | Explanation
     | Left
     | ToolsFound
     | TokenCreated

@@ -441,15 +441,21 @@ class Daemon:
 
         assert self._transport is not None
         assert self._driver is not None
+        process = psutil.Process()
+        times = process.cpu_times()
         return Inspection(
             pid=os.getpid(),
             version=VERSION,
-            rss_bytes=psutil.Process().memory_info().rss,
+            rss_bytes=process.memory_info().rss,
             mcp_url=self.mcp_url,
             drops=dict(self._transport.drops),
             saves=self._driver.saves,
             commits=self._driver.commits,
             streams_open=self._transport.streams_open,
+            traffic=self._transport.traffic.by_type(),
+            commit_s=round(self._driver.commit_s, 3),
+            cpu_s=times.user + times.system,
+            started_unix_s=process.create_time(),
         )
 
 

@@ -110,6 +110,7 @@ class Driver:
         self._actions: dict[PerformId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._stopping = False
+        self._commit_began: Instant | None = None
         self.saves = 0
         self.commits = 0
 
@@ -235,6 +236,7 @@ class Driver:
         try:
             if records:
                 self.commits += 1
+                self._commit_began = time.monotonic_ns()
                 await trio.to_thread.run_sync(self._disk.commit, records)
             for save in batch:  # still committing: a barrier that is asked for meanwhile comes behind the whole batch
                 self._durable(save)
@@ -243,6 +245,12 @@ class Driver:
             self._fail([*batch, *self._saves], error.why)
         finally:
             self._committing = False
+            self._commit_began = None
+
+    @property
+    def commit_s(self) -> float:
+        """For how long the commit under way has been waiting for the disk; 0 where there is none."""
+        return 0.0 if self._commit_began is None else (time.monotonic_ns() - self._commit_began) / NANOS_PER_S
 
     def _fail(self, saves: list[Save], why: str) -> None:
         self._saves.clear()

@@ -108,9 +108,9 @@ def members(directory: Path) -> Report:
 
 def status(directory: Path) -> Report:
     from meshnode.calls import Inspect, Inspection
-    from meshnode.cli import tables
     from meshnode.cli.documents import status_document
     from meshnode.cli.session import converse, expect
+    from meshnode.cli.status_text import status_text
     from meshnode.control.client import ControlClient
     from protocols.membership.views import GetStatus, NodeStatus
 
@@ -118,7 +118,7 @@ def status(directory: Path) -> Report:
         return expect(await client.call(GetStatus()), NodeStatus), expect(await client.call(Inspect()), Inspection)
 
     node, daemon = converse(directory, talk)
-    return Report(status_document(node, daemon), lambda: tables.status_text(node, daemon))
+    return Report(status_document(node, daemon), lambda: status_text(node, daemon))
 
 
 def leave(directory: Path) -> Report:

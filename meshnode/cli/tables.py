@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from meshnode.calls import Inspection
 from meshnode.cli.present import printable
-from protocols.membership.views import MemberList, MemberView, NodeStatus
-from protocols.tasks.task import MCP_PREFIX, TaskList, TaskState, TaskView
+from protocols.membership.views import MemberList, MemberView
+from protocols.tasks.task import TaskList, TaskState, TaskView
 from protocols.tools import ToolsFound
 
 if TYPE_CHECKING:
@@ -133,35 +132,6 @@ def tool_answer(output: str) -> str:
     if not texts and answer.get("structuredContent") is not None:
         return _pretty(json.dumps(answer["structuredContent"], ensure_ascii=False))
     return "\n".join(texts)
-
-
-def status_text(status: NodeStatus, daemon: Inspection) -> str:
-    states = ", ".join(f"{count} {state}" for state, count in status.tasks_by_state.items() if count)
-    dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(daemon.drops.items()) if count)
-    lines = [
-        ("node", f"{status.name} ({status.node_id})"),
-        ("mesh", status.mesh),
-        ("phase", status.phase),
-        ("address", status.address),
-        ("mcp", daemon.mcp_url or "off"),
-        ("up for", duration(status.uptime_s)),
-        (
-            "members",
-            f"{status.members_alive} alive, {status.members_suspect} suspect, {status.members_dead} dead",
-        ),
-        ("handlers", ", ".join(name for name in status.handlers if not name.startswith(MCP_PREFIX)) or "none"),
-        (
-            "mcp servers",
-            ", ".join(name.removeprefix(MCP_PREFIX) for name in status.handlers if name.startswith(MCP_PREFIX))
-            or "none",
-        ),
-        ("tasks", states or "none"),
-        ("runs", f"{status.runs_active} active, {status.runs_waiting} waiting"),
-        ("disk", status.storage_error or f"well ({daemon.saves} saves in {daemon.commits} commits)"),
-        ("dropped", dropped or "nothing"),
-        ("process", f"pid {daemon.pid}, {daemon.rss_bytes / 1e6:.0f} MB, meshnode {daemon.version}"),
-    ]
-    return pairs(lines)
 
 
 Cell = str | tuple[str, str]

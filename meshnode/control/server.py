@@ -42,6 +42,7 @@ from meshnode.control.codec import (
 from meshnode.control.lines import LineReader, LineTooLong
 from meshnode.errors import MeshError
 from protocols.core import Refused
+from protocols.detector.why import Why
 from protocols.membership.views import GetStatus, Leave, ListMembers
 from protocols.tasks.task import CancelTask, GetTask, ListTasks, Submit
 from protocols.tools import FindTools
@@ -206,7 +207,7 @@ def _has_effects(command: CallerCommand) -> bool:
     match command:
         case Submit() | CancelTask() | Leave() | CreateToken():
             return True
-        case GetTask() | ListTasks() | ListMembers() | GetStatus() | FindTools() | Inspect():
+        case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | Inspect():
             return False
         case _:
             assert_never(command)

@@ -32,15 +32,17 @@ class DatagramPort:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
 
-    def send(self, packet: bytes, where: SocketAddress) -> None:
-        """Hand `packet` to the system, or count why not: `send_would_block`, `send_failed`."""
+    def send(self, packet: bytes, where: SocketAddress) -> bool:
+        """Hand `packet` to the system; False, and counted, where it is not taken: `send_would_block`, `send_failed`."""
         try:
             self._socket.sendto(packet, where)
+            return True
         except BlockingIOError:
             self._drop("send_would_block")
         except OSError:
             # Network unreachable, no permission, socket closed under shutdown: the packet is lost like any other.
             self._drop("send_failed")
+        return False
 
     async def run(self) -> None:
         """Receive until cancelled. An exception of `on_packet` comes out of here."""

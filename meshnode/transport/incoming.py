@@ -219,6 +219,7 @@ class IncomingStreams:
                 except BadMessage:
                     self._local.drop("bad_message")
                     continue
+                self._local.traffic.heard(message, len(frame))
                 self._deliver(sender, message)
             if frames or not within_frame:
                 scope.deadline = trio.current_time() + (FRAME_S if buffer.partial else IDLE_S)

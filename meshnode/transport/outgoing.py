@@ -117,14 +117,17 @@ class OutgoingStream:
         self._sending = False
         self._peer_gone = False
 
-    def offer(self, frame: bytes) -> None:
-        """Queue `frame`, or count why not."""
+    def offer(self, frame: bytes) -> bool:
+        """Queue `frame`; False, and counted, where it is not taken."""
         if self._rejected:
             self._local.drop("undelivered")
-        elif not self._outbox.offer(frame):
+            return False
+        if not self._outbox.offer(frame):
             self._local.drop("outbox_full")
-        elif self._wake is not None:
+            return False
+        if self._wake is not None:
             self._wake.set()
+        return True
 
     async def run(self) -> None:
         """Dial and send until nothing is left to say."""
@@ -308,20 +311,20 @@ class OutgoingStreams:
         """Streams that are connected now."""
         return sum(stream.connected for stream in set(self._streams.values()))
 
-    def send(self, to: Endpoint, data: bytes) -> None:
-        """Queue one message for `to`, dialling if there is no stream yet; or count why not."""
+    def send(self, to: Endpoint, data: bytes) -> bool:
+        """Queue one message for `to`, dialling if there is no stream yet; False, and counted, where it is not taken."""
         key = (to.node_id, to.address)
         stream = self._streams.get(key)
         if stream is None:
             if not self._dialling:
                 self._local.drop("not_running")
-                return
+                return False
             if len(self._streams) >= STREAMS_MAX:
                 self._local.drop("too_many_peers")
-                return
+                return False
             stream = self._streams[key] = OutgoingStream(to, self._local, self._learned)
             self._nursery.start_soon(self._run, stream)
-        stream.offer(pack_frame(data))
+        return stream.offer(pack_frame(data))
 
     async def greet(self, address: str) -> None:
         """Exchange hellos with whoever is at `address`, and hang up."""

@@ -23,6 +23,7 @@ from meshnode.transport.frames import BadFrame, FrameBuffer, pack_frame
 from meshnode.transport.hello import HELLO_BYTES_MAX, BadHello, Hello, decode_hello
 from meshnode.transport.names import Names
 from meshnode.transport.twins import Life
+from meshnode.transport.traffic import Traffic
 from protocols.core import NodeId
 
 ALPN_MESH = "meshnode/1"
@@ -54,7 +55,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Local:
-    """What the streams of one node have in common. `drop` counts; `hello(up_ms)` is packed."""
+    """What the streams of one node have in common. `drop` and `traffic` count; `hello(up_ms)` is packed."""
 
     node_id: NodeId
     mesh: str
@@ -64,6 +65,7 @@ class Local:
     client_tls: ssl.SSLContext
     drop: Callable[[str], None]
     names: Names
+    traffic: Traffic
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from meshnode.transport.outgoing import OutgoingStreams
 from meshnode.transport.seal import GENERATION_MAX, MESSAGE_BYTES_MAX, SALT_BYTES, BadPacket, Opener, Sealer
 from meshnode.transport.streams import ALPN_JOIN, ALPN_MESH, Local
 from meshnode.transport.twins import Life, Twin
+from meshnode.transport.traffic import Traffic
 from protocols.core import Carrier, Endpoint, Message, NodeId
 from protocols.limits import FRAME_BYTES_MAX
 from protocols.wire import BadMessage, decode_message, encode_message
@@ -88,6 +89,7 @@ class Transport:
         self._outgoing: OutgoingStreams | None = None
         self.drops: Counter[str] = Counter()
         """What was lost or refused, by reason."""
+        self.traffic = Traffic()
 
     def renew(self, generation: int) -> None:
         """Seal packets as of `generation` from now on: peers that saw a newer one refuse older packets (seal.py)."""
@@ -176,13 +178,13 @@ class Transport:
             return
         data = encode_message(message)
         if message.carrier is Carrier.DATAGRAM:
-            self._send_datagram(to, data)
+            self._send_datagram(to, message, data)
         elif len(data) > FRAME_BYTES_MAX:
             self._drop("message_too_big")
         elif self._outgoing is None:
             self._drop("not_running")
-        else:
-            self._outgoing.send(to, data)
+        elif self._outgoing.send(to, data):
+            self.traffic.said(message, len(data))
 
     async def greet(self, address: str) -> None:
         """Say hello to whoever is at `address`, and hang up, within GREET_S. A twin there comes to `on_twin`."""
@@ -190,7 +192,7 @@ class Transport:
             with trio.move_on_after(GREET_S):
                 await self._outgoing.greet(address)
 
-    def _send_datagram(self, to: Endpoint, data: bytes) -> None:
+    def _send_datagram(self, to: Endpoint, message: Message, data: bytes) -> None:
         if self._datagrams is None or self._resolver is None:
             self._drop("not_running")
             return
@@ -205,7 +207,9 @@ class Transport:
         if where is None:
             self._drop("unresolved")
             return
-        self._datagrams.send(self._sealer.seal(receiver, data), where)
+        packet = self._sealer.seal(receiver, data)
+        if self._datagrams.send(packet, where):
+            self.traffic.said(message, len(packet))
 
     def _raw_id(self, node_id: NodeId) -> bytes | None:
         raw = self._raw_ids.get(node_id)
@@ -232,6 +236,7 @@ class Transport:
         if message.carrier is not Carrier.DATAGRAM:
             self._drop("wrong_carrier")
             return
+        self.traffic.heard(message, len(packet))
         self._on_message(Endpoint(opened.sender, source_address(host, port)), message)
 
     def _make_local(self) -> Local:
@@ -243,7 +248,9 @@ class Transport:
         client_tls.set_alpn_protocols([ALPN_MESH])
         mesh, life = self._secrets.mesh, self._life
         hello = partial(encode_hello, mesh, self.address, self._identity.name, life.name)
-        return Local(self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop, self._names)
+        return Local(
+            self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop, self._names, self.traffic
+        )
 
     def _drop(self, reason: str) -> None:
         self.drops[reason] += 1

@@ -16,6 +16,7 @@ from meshnode.control.server import serve_control
 from meshnode.datadir import DataDir
 from meshnode.errors import ExitCode, MeshError
 from protocols.core import Refused
+from protocols.detector.why import Why
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -76,7 +77,7 @@ class Desk:
                 return ToolsFound((), 0)
             case Inspect():
                 return Inspection(1, "0", 0, "", {}, 0, 0, 0)
-            case GetStatus():
+            case GetStatus() | Why():
                 return Refused("starting", "Not yet.", "Wait.")
 
     async def _get(self, command: GetTask) -> CallerOutcome:

@@ -16,8 +16,19 @@ from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, I
 from meshnode.cli.session import WAIT_CHUNK_S, wait_for_task
 from meshnode.control.server import serve_control
 from meshnode.errors import ExitCode, MeshError
+from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
-from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
+from protocols.detector.why import Why
+from protocols.membership.views import (
+    GetStatus,
+    Leave,
+    Left,
+    ListMembers,
+    MemberList,
+    MembershipStatus,
+    MemberView,
+    NodeStatus,
+)
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolInfo, ToolsFound
 from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
@@ -53,10 +64,14 @@ class Desk:
             case GetStatus():
                 return NodeStatus(
                     NODE_ID, "desk", "home", "127.0.0.1:1", "0.1.0", 1, 2, 3.5, "serving", 1, 0, 1, 0, 2, 3,
-                    {"running": 2, "succeeded": 3}, 1, 0, ("ok", "mcp:files"),
+                    {"running": 2, "succeeded": 3}, 1, 0, ("ok", "mcp:files"), "", 4,
+                    MembershipStatus(3, 8, 2, 1, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6),
                 )  # fmt: skip
+            case Why():
+                return Refused("unknown_member", "This node knows no such member.", "It knows: desk.")
             case Inspect():
-                return Inspection(7, "0.1.0", 50_000_000, "", {"replay": 2}, 9, 4, 1)
+                traffic = {"ack": Flow(395, 31_600, 5, 400), "ping": Flow(9, 720, 400, 1_234_567)}
+                return Inspection(7, "0.1.0", 50_000_000, "", {"replay": 2}, 9, 4, 1, traffic, 0.25, 1.5, 2e9)
             case FindTools():
                 found = ToolInfo(
                     NODE_ID, "desk", "files", "read_text", "Read a file.\nAll of it.", '{"type": "object"}'
@@ -162,8 +177,22 @@ async def test_members_and_status(root: Path) -> None:
 
         run = await meshnode(root, "status")
         assert (run.status, run.err) == (0, "")
-        for words in ("desk", "home", "serving", "files", "2 running, 3 succeeded", "replay 2", "50 MB"):
+        for words in ("desk", "home", "serving", "files", "2 running, 3 succeeded", "replay 2", "50 MB", "4 left"):
             assert words in run.out
+        for words in (
+            "3 of 8: probes of this node fail; it takes 4 × as long",
+            "2 open; this node itself was accused once",
+            "400, 5 failed; round trip median 0.42ms, p99 12ms (of the last 256)",
+            "14 begun, 13 answered",
+            "21, 6 of them in the last minute",
+        ):
+            assert words in run.out
+        assert [line.split() for line in run.out.splitlines()[-4:]] == [
+            ["message", "in", "bytes", "in", "out", "bytes", "out"],
+            ["ack", "395", "32", "kB", "5", "400", "B"],
+            ["ping", "9", "720", "B", "400", "1.2", "MB"],
+            ["all", "404", "32", "kB", "405", "1.2", "MB"],
+        ]
 
         document = (await meshnode(root, "status", "--json")).document
         assert document["phase"] == "serving"
@@ -176,7 +205,18 @@ async def test_members_and_status(root: Path) -> None:
             "saves": 9,
             "commits": 4,
             "streams_open": 1,
+            "traffic": {
+                "ack": {"messages_in": 395, "bytes_in": 31_600, "messages_out": 5, "bytes_out": 400},
+                "ping": {"messages_in": 9, "bytes_in": 720, "messages_out": 400, "bytes_out": 1_234_567},
+            },
+            "commit_s": 0.25,
+            "cpu_s": 1.5,
+            "started_unix_s": 2e9,
         }
+        assert document["members_left"] == 4
+        membership = document["membership"]
+        assert isinstance(membership, dict)
+        assert (membership["health_score"], membership["probe_rtt_p99_s"]) == (3, 0.0123)
 
 
 async def test_submit_hands_on_what_was_asked_and_prints_the_id_alone(root: Path) -> None:

@@ -20,10 +20,22 @@ from meshnode.control.codec import (
     encode_call,
 )
 from meshnode.errors import ExitCode, MeshError
+from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
-from protocols.membership.views import GetStatus, Leave, ListMembers
+from protocols.detector.why import Explanation, Finding, OwnFindings, SuspicionView, Teller, Why
+from protocols.membership.views import GetStatus, Leave, ListMembers, MemberView
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskState
 from protocols.tools import FindTools
+
+ONE, TWO = Teller("a" * 26, "one"), Teller("b" * 26, "")
+EXPLANATION = Explanation(
+    MemberView("b" * 26, "two", "h:1", "suspect", 1, 2, ("h",), "", 1, 3.5),
+    ONE,
+    OwnFindings(9.5, 3.5, 1.25, 2, (ONE,), (TWO,)),
+    (Finding(ONE, "silent", "suspect", 2, -1.0, 4.0, (TWO,)),),
+    (TWO,),
+    SuspicionView(True, (ONE, TWO), 3.5, 12.0, 1),
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +47,7 @@ from protocols.tools import FindTools
         ListTasks((TaskState.DEAD,), 3),
         ListMembers(),
         GetStatus(),
+        Why("box"),
         Leave(),
         FindTools("q", "s", "t", 4),
         CreateToken(60.0, 2),
@@ -55,7 +68,8 @@ def test_every_command_survives_the_wire(command: CallerCommand) -> None:
         TokenCreated("tok", 1.5, 2),
         Refused("code", "message", "next", 0.25),
         Unknown("message", "next"),
-        Inspection(1, "v", 2, "", {"seal": 3}, 4, 5, 6),
+        Inspection(1, "v", 2, "", {"seal": 3}, 4, 5, 6, {"ping": Flow(1, 2, 3, 4)}, 0.5, 1.5, 2.5),
+        EXPLANATION,
     ],
 )
 def test_every_outcome_survives_the_wire(outcome: CallerOutcome) -> None:

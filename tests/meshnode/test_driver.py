@@ -190,6 +190,17 @@ async def test_saves_that_queue_up_behind_a_slow_disk_are_committed_together_and
         assert (rig.driver.saves, rig.driver.commits) == (5, 2)
 
 
+async def test_how_long_a_commit_has_been_waiting_for_the_disk_is_told() -> None:
+    async with driven(on_ping({1: [Save(1, (put("a"),))]})) as rig:
+        assert rig.driver.commit_s == 0
+        rig.disk.gate.clear()
+        rig.driver.feed(request(1))
+        await until(lambda: rig.driver.commit_s > 0.02)
+        rig.disk.gate.set()
+        await until(lambda: rig.of(Saved) == [Saved(1)])
+        assert rig.driver.commit_s == 0
+
+
 async def test_a_failed_commit_fails_every_save_behind_it_and_says_nothing() -> None:
     saves: dict[int, list[Effect]] = {n: [Save(n, (put(str(n)),), (Send(PEER, Ping(9)),))] for n in (1, 2, 3)}
     async with driven(on_ping(saves)) as rig:
