@@ -82,6 +82,8 @@ class Inspection(Outcome, frozen=True, tag="inspection"):
     cpu_s: float = 0.0
     """Processor time that the daemon has used, without the processes of bodies."""
     started_unix_s: float = 0.0
+    metrics_url: str = ""
+    """Empty while they are not served."""
 
 
 CallerCommand: TypeAlias = (

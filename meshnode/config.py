@@ -89,6 +89,7 @@ class _Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     zone: str = ""
     weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
     mcp: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
+    metrics: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
     zeroconf: bool = False
     workdir: str = ""
 
@@ -112,7 +113,9 @@ class Config(Struct, frozen=True, kw_only=True):
     zone: str = ""
     weight: int = 1
     mcp: Literal["off"] | int = "off"
-    """TCP port on 127.0.0.1 for MCP over HTTP; 0: any free one."""
+    """TCP port on 127.0.0.1 for MCP over HTTP, with /metrics and health beside it; 0: any free one."""
+    metrics: Literal["off"] | int = "off"
+    """TCP port on 127.0.0.1 for /metrics and health alone; 0: any free one."""
     zeroconf: bool = False
     """Announce this node on the LAN, and look for others of its mesh there."""
     workdir: Path
@@ -139,7 +142,8 @@ DEFAULT_CONFIG = """\
 # seeds = ["192.0.2.1:7400"]    # peers to meet at the start
 # zone = ""                     # copies are spread over zones
 # weight = 1                    # share of the work, relative to other nodes
-# mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP; 0 takes any free one
+# mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP, /metrics and health; 0 takes any free one
+# metrics = "off"               # or a port on 127.0.0.1 for /metrics and health alone
 # zeroconf = false              # announce this node on the LAN, and look for others of its mesh there
 # workdir = "."                 # relative to this file; default: the directory in which `meshnode up` was started
 
@@ -183,8 +187,8 @@ DEFAULT_CONFIG = """\
 def load_config(directory: Path, *, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
     """The configuration of `directory`; a missing file means defaults.
 
-    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, zeroconf, workdir) with `None`
-    for "not given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
+    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, metrics, zeroconf, workdir)
+    with `None` for "not given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
     """
     directory = directory.absolute()
     file = directory / CONFIG_NAME
@@ -320,7 +324,7 @@ def _from_text(key: str, text: str) -> object:
     match key:
         case "seeds":
             return tuple(part.strip() for part in text.split(",") if part.strip())
-        case "weight" | "mcp":
+        case "weight" | "mcp" | "metrics":
             return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
         case "zeroconf":
             return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
@@ -334,7 +338,7 @@ def _settings(values: Mapping[str, object], origins: Mapping[str, str]) -> _Sett
     except msgspec.ValidationError as error:
         text = str(error)
         key = next((key for key in values if f"`$.{key}" in text), "")
-        if key == "mcp":
+        if key in ("mcp", "metrics"):
             refuse(origins[key], 'must be "off" or a port from 0 to 65535', f"It is {values[key]!r}.")
         refuse(origins.get(key, "configuration"), expectation(text), f"It is {values.get(key)!r}.")
     _match(
@@ -398,6 +402,7 @@ def _whole(
         zone=settings.zone,
         weight=settings.weight,
         mcp=settings.mcp,
+        metrics=settings.metrics,
         zeroconf=settings.zeroconf,
         workdir=workdir,
         handlers=handlers,

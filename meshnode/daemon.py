@@ -80,6 +80,7 @@ def run_daemon(options: UpOptions) -> int:
             listen=options.listen,
             advertise=options.advertise,
             mcp=options.mcp,
+            metrics=options.metrics,
             zeroconf=options.zeroconf,
             seeds=options.seeds or None,
         )
@@ -115,6 +116,8 @@ def _print_ready(daemon: Daemon, *, as_json: bool) -> None:
         "listen": daemon.address,
         "mcp": daemon.mcp_url or "off",
     }
+    if daemon.metrics_url:
+        fields["metrics"] = daemon.metrics_url
     if as_json:
         line = json.dumps({"ready": True, **fields})
     else:
@@ -137,6 +140,7 @@ class Daemon:
         self.config = config
         self.entry = entry
         self.mcp_url = ""
+        self.metrics_url = ""
         self._storage = storage
         self._saved = storage.load()
         self._executors = Executors(config)
@@ -269,13 +273,16 @@ class Daemon:
         from meshnode.control.server import serve_control
 
         await nursery.start(serve_control, socket, self)
-        if self.config.mcp == "off":
+        if self.config.mcp == self.config.metrics == "off":
             return
-        from meshnode.mcp.http import serve_http
+        from meshnode.mcp.http import serve_http, serve_metrics
 
-        token = self.directory.read_or_create_mcp_token()
-        serve = partial(serve_http, self, port=self.config.mcp, token=token, node_name=self.entry.name)
-        self.mcp_url = await nursery.start(serve)
+        if self.config.metrics != "off":
+            self.metrics_url = await nursery.start(partial(serve_metrics, self, port=self.config.metrics))
+        if self.config.mcp != "off":
+            token = self.directory.read_or_create_mcp_token()
+            serve = partial(serve_http, self, port=self.config.mcp, token=token, node_name=self.entry.name)
+            self.mcp_url = await nursery.start(serve)
 
     async def _discover(self) -> None:
         """Announce this node on the LAN and suggest to the core whom it may find there, until cancelled."""
@@ -456,6 +463,7 @@ class Daemon:
             commit_s=round(self._driver.commit_s, 3),
             cpu_s=times.user + times.system,
             started_unix_s=process.create_time(),
+            metrics_url=self.metrics_url or self.mcp_url.replace("/mcp", "/metrics"),
         )
 
 

@@ -67,7 +67,11 @@ Examples:
   meshnode up --listen 0.0.0.0:7400 --advertise one.example:7400
   meshnode up --join "$(cat token.txt)"                on another machine
   meshnode up --mcp 7401                               serve MCP on http://127.0.0.1:7401/mcp too
+  meshnode up --metrics 7402                           serve http://127.0.0.1:7402/metrics to Prometheus
   meshnode up --listen 0.0.0.0:7400 --zeroconf         find the others again when addresses on the LAN change
+
+For monitors there are /livez (200: the process answers), /readyz (200: joined, serving, disk well; else 503 and why)
+and /metrics (Prometheus), on loopback, for any user of this machine and without a token: figures, and no secrets.
 
 --zeroconf tells the LAN this node's id, address, wire version and a digest that only its own mesh recognises: nothing
 secret. What the LAN says is a hint and never trusted: an address is tried, and only a proven member of the mesh gets an
@@ -107,6 +111,15 @@ def up(
             "--mcp", metavar="PORT|off", help="Serve MCP over HTTP on this loopback port (0: any).", show_default="off"
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="PORT|off",
+            help="Serve /metrics, /livez and /readyz on this loopback port (0: any).",
+            show_default="off; with --mcp, they are there",
+        ),
+    ] = None,
     zeroconf: Annotated[
         bool | None,
         typer.Option(
@@ -132,6 +145,7 @@ def up(
             listen=listen,
             advertise=advertise,
             mcp=mcp,
+            metrics=metrics,
             zeroconf=zeroconf,
             name=name,
             as_json=as_json,

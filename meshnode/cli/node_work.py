@@ -63,6 +63,7 @@ def up(
     listen: str | None,
     advertise: str | None,
     mcp: str | None,
+    metrics: str | None,
     zeroconf: bool | None,
     name: str | None,
     as_json: bool,
@@ -73,7 +74,7 @@ def up(
         from meshnode.cli.values import read_token
 
         join = read_token(join)
-    options = UpOptions(directory, join, seeds, listen, advertise, mcp, zeroconf, name, as_json, log_level)
+    options = UpOptions(directory, join, seeds, listen, advertise, mcp, metrics, zeroconf, name, as_json, log_level)
     from meshnode.cli.serve import become_daemon
 
     return become_daemon(options)

@@ -19,6 +19,8 @@ class UpOptions:
     advertise: str | None
     mcp: str | None
     """A port in digits, or "off"."""
+    metrics: str | None
+    """The same."""
     zeroconf: bool | None
     name: str | None
     json: bool

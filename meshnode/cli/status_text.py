@@ -21,6 +21,7 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
         ("phase", status.phase),
         ("address", status.address),
         ("mcp", daemon.mcp_url or "off"),
+        ("metrics", daemon.metrics_url or "off"),
         ("up for", duration(status.uptime_s)),
         (
             "members",

@@ -1,16 +1,18 @@
 """Who may talk to the HTTP face, decided before anything that they say is parsed (DESIGN 8, 9).
 
-An ASGI application around another one. In this order: only HTTP/1.1, only a loopback Host with our port and a loopback
-Origin (a web page that a browser on this machine shows must not reach us: DNS rebinding), only our path, only the
+An ASGI application around others. In this order: only HTTP/1.1, only a loopback Host with our port and a loopback
+Origin (a web page that a browser on this machine shows must not reach us: DNS rebinding), only our paths, only the
 bearer token (compared in constant time; RFC 6750), and only a body that is small enough and arrives soon enough. What
 passes is handed on whole; every refusal says what happened, what it means and what to do next. It holds no state.
+
+The open paths are the exception: what is served there asks for no token and may only be read (`meshnode/observe`).
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ import trio
 from meshnode.mcp.bounds import HTTP_BODY_SECONDS, HTTP_LINGER_BYTES, HTTP_LINGER_SECONDS, REQUEST_BYTES_MAX
 
 PATH = "/mcp"
+OPEN_METHODS = ("GET", "HEAD")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -46,15 +49,24 @@ class Refusal:
 
 
 class Guard:
-    """Lets through to `application` what comes from an agent on this machine that has the token."""
+    """Lets through to `application` what comes from an agent on this machine that has the token; None: nothing.
 
-    def __init__(self, application: Application, *, token: str, port: int) -> None:
-        self._application = application
+    What is served under the paths of `open_paths` may be read by any user of this machine.
+    """
+
+    def __init__(
+        self, application: Application | None, *, token: str, port: int, open_paths: Mapping[str, Application]
+    ) -> None:
+        assert token or application is None, "an empty token would let everybody in"
+        self._applications = dict(open_paths)
+        if application is not None:
+            self._applications[PATH] = application
+        self._open = tuple(open_paths)
         self._token = token.encode()
         self._hosts = {f"{name}:{port}".encode() for name in LOOPBACK_NAMES}
         if port == 80:
             self._hosts |= {name.encode() for name in LOOPBACK_NAMES}
-        self._url = f"http://127.0.0.1:{port}{PATH}"
+        self._base = f"http://127.0.0.1:{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "connection.py lets nothing else through"
@@ -66,7 +78,7 @@ class Guard:
         if isinstance(body, Refusal):
             await _refuse(body, receive, send)
         elif body is not None:
-            await self._application(scope, _replayed(body, receive), send)
+            await self._applications[scope["path"]](scope, _replayed(body, receive), send)
 
     def judge(self, scope: Scope) -> Refusal | None:
         """What is wrong with a request, by its head alone."""
@@ -78,7 +90,11 @@ class Guard:
         return (
             self._judge_source(headers)
             or self._judge_path(scope["path"])
-            or self._judge_token(headers.get(b"authorization", []))
+            or (
+                _judge_method(scope["method"])
+                if scope["path"] in self._open
+                else self._judge_token(headers.get(b"authorization", []))
+            )
             or _judge_length(headers.get(b"content-length", []))
         )
 
@@ -86,7 +102,7 @@ class Guard:
         hosts = headers.get(b"host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return Refusal(
-                403, "bad_host", "The Host header does not name this machine's loopback.", f"Connect to {self._url}."
+                403, "bad_host", "The Host header does not name this machine's loopback.", f"Connect to {self._base}."
             )
         origins = headers.get(b"origin", [])
         if len(origins) > 1 or not all(_is_loopback_origin(origin) for origin in origins):
@@ -99,9 +115,10 @@ class Guard:
         return None
 
     def _judge_path(self, path: str) -> Refusal | None:
-        if path == PATH:
+        if path in self._applications:
             return None
-        return Refusal(404, "not_found", "Nothing is served under this path.", f"The MCP endpoint is {self._url}.")
+        served = ", ".join(self._applications)
+        return Refusal(404, "not_found", "Nothing is served under this path.", f"At {self._base} there are: {served}.")
 
     def _judge_token(self, values: list[bytes]) -> Refusal | None:
         scheme, _, given = values[0].partition(b" ") if len(values) == 1 else (b"", b"", b"")
@@ -115,6 +132,13 @@ class Guard:
             "Send `Authorization: Bearer TOKEN` with the token of the node's data directory.",
             ((b"www-authenticate", b'Bearer realm="meshnode"' + reason),),
         )
+
+
+def _judge_method(method: str) -> Refusal | None:
+    if method in OPEN_METHODS:
+        return None
+    allowed = ", ".join(OPEN_METHODS)
+    return Refusal(405, "method", "This path can only be read.", f"Use {allowed}.", ((b"allow", allowed.encode()),))
 
 
 def _judge_length(values: list[bytes]) -> Refusal | None:

@@ -1,4 +1,5 @@
-"""MCP over streamable HTTP at http://127.0.0.1:PORT/mcp, inside the daemon's own nursery (DESIGN 9).
+"""MCP over streamable HTTP at http://127.0.0.1:PORT/mcp, inside the daemon's own nursery (DESIGN 9). Beside it, what
+monitors read (`meshnode/observe`); without it, that alone, on a port of its own.
 
 hypercorn's HTTP/1.1 serves each connection (`connection`), the SDK's session manager the two protocol eras behind it,
 and `guard` stands between the two. What is decided here:
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,7 +33,8 @@ from meshnode.mcp.bounds import (
     HTTP_SESSIONS_MAX,
     REQUEST_BYTES_MAX,
 )
-from meshnode.mcp.guard import PATH, Guard
+from meshnode.mcp.guard import PATH, Application, Guard
+from meshnode.observe.face import METRICS, PATHS, Face
 
 if TYPE_CHECKING:
     from meshnode.mcp.connection import Connection
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LATE = ("mcp.server.streamable_http_manager", "meshnode.mcp.tools", "meshnode.mcp.connection")
+LATE_WITHOUT_MCP = ("meshnode.mcp.connection",)
 LOOPBACK = "127.0.0.1"
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n"
@@ -56,12 +59,13 @@ async def serve_http(
     node_name: str,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the mesh's tools until cancelled; `task_status` gives the URL. `port` 0 takes a free one.
+    """Serve the mesh's tools, and `/metrics` and health, until cancelled; `task_status` gives the URL of the tools.
+
+    `port` 0 takes a free one.
 
     Raises `MeshError`: `port_busy` where something else listens there, `cannot_listen` where it may not be bound.
     """
-    assert token, "an empty token would let everybody in"
-    listener = await _listen(port)
+    listener = await _listen(port, "MCP over HTTP", "--mcp")
     async with listener:
         bound_port: int = listener.socket.getsockname()[1]
         # Half a second of imports, beside the daemon's other work.
@@ -77,41 +81,76 @@ async def serve_http(
             max_sessions=HTTP_SESSIONS_MAX,
             session_idle_timeout=HTTP_SESSION_IDLE_SECONDS,
         )
-        guard = Guard(sessions.handle_request, token=token, port=bound_port)
-        stopping = trio.Event()
+        guard = Guard(sessions.handle_request, token=token, port=bound_port, open_paths=_open_paths(calls))
 
-        async def serve_to_the_end() -> None:
-            # Shielded: on the way out, what is in flight ends in order instead of all at once.
-            with trio.CancelScope(shield=True):
-                async with sessions.run():
-                    await _serve_connections(listener, guard, calls, stopping)
+        async def serve(stopping: trio.Event) -> None:
+            async with sessions.run():
+                await _serve_connections(listener, guard, calls, stopping)
 
-        async with trio.open_nursery() as nursery:
-            # Not `start`: cancelled in the middle of it, that would wait for ever on what is shielded. Nor is there a
-            # need: the socket listens already, so that whoever connects now is served in a moment.
-            nursery.start_soon(serve_to_the_end)
-            try:
-                task_status.started(f"http://{LOOPBACK}:{bound_port}{PATH}")
-                await trio.sleep_forever()
-            finally:
-                stopping.set()
+        await _serve_to_the_end(serve, f"http://{LOOPBACK}:{bound_port}{PATH}", task_status)
 
 
-async def _listen(port: int) -> trio.SocketListener:
-    choose = "Choose another port with --mcp PORT (0 takes a free one)."
+async def serve_metrics(
+    caller: Caller, *, port: int, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve `/metrics` and health alone, until cancelled; `task_status` gives the URL of the metrics.
+
+    `port` 0 takes a free one. Raises `MeshError` as `serve_http` does. Imports nothing of MCP.
+    """
+    listener = await _listen(port, "/metrics", "--metrics")
+    async with listener:
+        bound_port: int = listener.socket.getsockname()[1]
+        await import_beside(*LATE_WITHOUT_MCP)
+        calls = StoppableCaller(caller)
+        guard = Guard(None, token="", port=bound_port, open_paths=_open_paths(calls))
+
+        async def serve(stopping: trio.Event) -> None:
+            await _serve_connections(listener, guard, calls, stopping)
+
+        await _serve_to_the_end(serve, f"http://{LOOPBACK}:{bound_port}{METRICS}", task_status)
+
+
+def _open_paths(caller: Caller) -> dict[str, Application]:
+    return dict.fromkeys(PATHS, Face(caller))
+
+
+async def _serve_to_the_end(
+    serve: Callable[[trio.Event], Awaitable[None]], url: str, task_status: trio.TaskStatus[str]
+) -> None:
+    """Run `serve` until cancelled, then let it end by itself: the event that it is given says when."""
+    stopping = trio.Event()
+
+    async def shielded() -> None:
+        # On the way out, what is in flight ends in order instead of all at once.
+        with trio.CancelScope(shield=True):
+            await serve(stopping)
+
+    async with trio.open_nursery() as nursery:
+        # Not `start`: cancelled in the middle of it, that would wait for ever on what is shielded. Nor is there a need:
+        # the socket listens already, so that whoever connects now is served in a moment.
+        nursery.start_soon(shielded)
+        try:
+            task_status.started(url)
+            await trio.sleep_forever()
+        finally:
+            stopping.set()
+
+
+async def _listen(port: int, what: str, flag: str) -> trio.SocketListener:
+    choose = f"Choose another port with {flag} PORT (0 takes a free one)."
     if not 0 <= port <= 65535:  # the resolver would take it modulo 65536
-        raise MeshError("cannot_listen", f"There is no port {port}; MCP over HTTP is not served.", choose)
+        raise MeshError("cannot_listen", f"There is no port {port}; {what} is not served.", choose)
     try:
         listeners = await trio.open_tcp_listeners(port, host=LOOPBACK)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise MeshError(
                 "port_busy",
-                f"Something else listens on {LOOPBACK}:{port} already; MCP over HTTP is not served.",
-                "Stop it, or choose another port with --mcp PORT (0 takes a free one).",
+                f"Something else listens on {LOOPBACK}:{port} already; {what} is not served.",
+                f"Stop it, or choose another port with {flag} PORT (0 takes a free one).",
             ) from None
         raise MeshError(
-            "cannot_listen", f"MCP over HTTP cannot listen on {LOOPBACK}:{port}: {error.strerror or error}.", choose
+            "cannot_listen", f"{what} cannot be served on {LOOPBACK}:{port}: {error.strerror or error}.", choose
         ) from None
     assert len(listeners) == 1
     return listeners[0]

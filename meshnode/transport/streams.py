@@ -22,8 +22,8 @@ from meshnode.logs import Log
 from meshnode.transport.frames import BadFrame, FrameBuffer, pack_frame
 from meshnode.transport.hello import HELLO_BYTES_MAX, BadHello, Hello, decode_hello
 from meshnode.transport.names import Names
-from meshnode.transport.twins import Life
 from meshnode.transport.traffic import Traffic
+from meshnode.transport.twins import Life
 from protocols.core import NodeId
 
 ALPN_MESH = "meshnode/1"

@@ -33,8 +33,8 @@ from meshnode.transport.names import Names
 from meshnode.transport.outgoing import OutgoingStreams
 from meshnode.transport.seal import GENERATION_MAX, MESSAGE_BYTES_MAX, SALT_BYTES, BadPacket, Opener, Sealer
 from meshnode.transport.streams import ALPN_JOIN, ALPN_MESH, Local
-from meshnode.transport.twins import Life, Twin
 from meshnode.transport.traffic import Traffic
+from meshnode.transport.twins import Life, Twin
 from protocols.core import Carrier, Endpoint, Message, NodeId
 from protocols.limits import FRAME_BYTES_MAX
 from protocols.wire import BadMessage, decode_message, encode_message

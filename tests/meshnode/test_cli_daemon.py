@@ -212,6 +212,7 @@ async def test_members_and_status(root: Path) -> None:
             "commit_s": 0.25,
             "cpu_s": 1.5,
             "started_unix_s": 2e9,
+            "metrics_url": "",
         }
         assert document["members_left"] == 4
         membership = document["membership"]

@@ -15,16 +15,24 @@ async def unreached(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise AssertionError("the application was reached")
 
 
-def status_of(headers: dict[str, str] | list[tuple[str, str]], *, path: str = "/mcp", version: str = "1.1") -> int:
+def status_of(
+    headers: dict[str, str] | list[tuple[str, str]],
+    *,
+    path: str = "/mcp",
+    version: str = "1.1",
+    method: str = "GET",
+) -> int:
     """The status with which such a request is refused; 0 where it is let through."""
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     scope = {
         "type": "http",
         "http_version": version,
         "path": path,
+        "method": method,
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in pairs],
     }
-    refusal = Guard(unreached, token="secret", port=PORT).judge(scope)
+    open_paths = {"/open": unreached}
+    refusal = Guard(unreached, token="secret", port=PORT, open_paths=open_paths).judge(scope)
     return refusal.status if refusal else 0
 
 
@@ -96,6 +104,31 @@ def test_no_token_or_two_of_them_do_not_let_in() -> None:
 @pytest.mark.parametrize("path", ["/", "/mcp/", "/mcp/x", "/.well-known/oauth-protected-resource", "/MCP"])
 def test_only_one_path_is_served(path: str) -> None:
     assert status_of(GOOD, path=path) == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 0), ("HEAD", 0), ("POST", 405), ("DELETE", 405), ("OPTIONS", 405), ("get", 405)]
+)
+def test_open_paths_may_be_read_without_a_token_and_nothing_else(method: str, status: int) -> None:
+    assert status_of({"host": GOOD["host"]}, path="/open", method=method) == status
+    assert status_of({"host": GOOD["host"]}, path="/open/", method=method) == 404
+    assert status_of({"host": "evil.example"}, path="/open", method=method) == 403
+    assert status_of({"host": GOOD["host"], "origin": "http://evil.example"}, path="/open", method=method) == 403
+    assert status_of({"host": GOOD["host"]}, path="/mcp", method=method) == 401
+
+
+def test_without_an_application_only_the_open_paths_are_there() -> None:
+    guard = Guard(None, token="", port=PORT, open_paths={"/open": unreached})
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "headers": [(b"host", GOOD["host"].encode())]}
+    assert guard.judge({**scope, "path": "/open"}) is None
+    refusal = guard.judge({**scope, "path": "/mcp"})
+    assert refusal is not None
+    assert (refusal.status, "/mcp" in refusal.next_step, "/open" in refusal.next_step) == (404, False, True)
+
+
+def test_an_application_needs_a_token() -> None:
+    with pytest.raises(AssertionError):
+        Guard(unreached, token="", port=PORT, open_paths={})
 
 
 @pytest.mark.parametrize(
