@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from meshnode.calls import Inspection
-from protocols.membership.views import MemberList, NodeStatus
+from protocols.detector.why import Explanation
+from protocols.membership.views import MemberList, MemberView, NodeStatus
 from protocols.tasks.task import TaskList, TaskView
 from protocols.tools import ToolInfo, ToolsFound
 
@@ -31,11 +32,19 @@ def tasks_document(listed: TaskList) -> dict[str, object]:
 
 
 def members_document(listed: MemberList) -> dict[str, object]:
-    return {"members": [_fields(member) for member in listed.members]}
+    return {"members": [member_document(member) for member in listed.members]}
+
+
+def member_document(member: MemberView) -> dict[str, object]:
+    return _fields(member)
 
 
 def status_document(status: NodeStatus, daemon: Inspection) -> dict[str, object]:
     return {**_fields(status), "daemon": _fields(daemon)}
+
+
+def why_document(explanation: Explanation, reading: str) -> dict[str, object]:
+    return {**_fields(explanation), "reading": reading}
 
 
 def tools_document(found: ToolsFound) -> dict[str, object]:

@@ -189,9 +189,15 @@ MEMBERS_HELP = """Show the nodes of the mesh as this node sees them.
 A member is alive, suspect (silent; it is being asked whether it lives), dead, or has left. HANDLERS are what it can do
 for `meshnode submit`; names that begin with mcp: are MCP servers for `meshnode call`.
 
+With --watch it goes on until Ctrl-C: on a terminal the table is drawn anew every second, with whoever needs attention
+at the top; elsewhere everybody is shown once and then each change, as a line (with --json, as a JSON document on a line
+of its own).
+
 \b
 Examples:
   meshnode members
+  meshnode members --watch
+  meshnode members --watch >> changes.log
   meshnode members --json | jq -r '.members[] | select(.state == "alive") | .name'
 
 Next: `meshnode submit HANDLER --payload JSON` gives work to one of them.
@@ -199,10 +205,40 @@ Next: `meshnode submit HANDLER --payload JSON` gives work to one of them.
 
 
 @app.command("members", help=MEMBERS_HELP, short_help="Show the nodes of the mesh.")
-def members(directory: Directory = None, as_json: AsJson = False) -> int:
+def members(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing them, and what changes, until Ctrl-C.")] = False,
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> int:
     from meshnode.cli import node_work
 
-    return present(as_json, lambda: node_work.members(data_directory(directory)))
+    return present(as_json, lambda: node_work.members(data_directory(directory), watch=watch, as_json=as_json))
+
+
+WHY_HELP = """Show why a member is believed to be alive, suspect or dead: who accuses it, since when, on what evidence.
+
+Asks this node what its own probes have shown, and asks up to 16 members, the accusers first, whether the member answers
+them: each pings it anew. Takes at most 3 s. NAME is a member's name or id, or how its id begins (6 characters or more).
+SILENT FOR counts from the first ping that stayed unanswered. Nothing is changed by asking.
+
+\b
+Examples:
+  meshnode why box
+  meshnode why box --json | jq -r .reading
+
+Next: where some reach it and others do not, look at the network between them; `meshnode status` tells how this node is.
+"""
+
+
+@app.command("why", help=WHY_HELP, short_help="Show why a member is believed alive, suspect or dead.")
+def why(
+    member: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the member.")],
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> int:
+    from meshnode.cli import node_work
+
+    return present(as_json, lambda: node_work.why(data_directory(directory), member))
 
 
 STATUS_HELP = """Show how this node stands: its mesh, members, tasks, memory, and whether its disk is well.

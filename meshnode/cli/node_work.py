@@ -97,7 +97,11 @@ def token(directory: Path, lifetime: str, uses: int) -> Report:
     return Report({"token": made.token, "expires_unix_s": made.expires_unix_s, "uses": made.uses}, text)
 
 
-def members(directory: Path) -> Report:
+def members(directory: Path, *, watch: bool, as_json: bool) -> Report | int:
+    if watch:
+        from meshnode.cli.watch import watch_members
+
+        return watch_members(directory, as_json=as_json)
     from meshnode.cli import tables
     from meshnode.cli.documents import members_document
     from meshnode.cli.session import ask
@@ -105,6 +109,31 @@ def members(directory: Path) -> Report:
 
     listed = ask(directory, ListMembers(), MemberList)
     return Report(members_document(listed), lambda: tables.members_table(listed))
+
+
+def why(directory: Path, member: str) -> Report:
+    from meshnode.cli.documents import why_document
+    from meshnode.cli.session import converse, expect
+    from meshnode.cli.why_text import reading, why_text
+    from meshnode.control.client import ControlClient
+    from protocols.detector.why import Explanation, Why
+    from protocols.limits import NAME_CHARS_MAX
+    from protocols.membership.views import GetStatus, NodeStatus
+
+    if not 0 < len(member) <= NAME_CHARS_MAX:
+        raise MeshError(
+            "bad_value",
+            f"That is no name of a member: one has 1 to {NAME_CHARS_MAX} characters, and this {len(member)}.",
+            "`meshnode members` shows their names.",
+            ExitCode.USAGE,
+        )
+
+    async def talk(client: ControlClient) -> tuple[NodeStatus, Explanation]:
+        return expect(await client.call(GetStatus()), NodeStatus), expect(await client.call(Why(member)), Explanation)
+
+    asked, explanation = converse(directory, talk)
+    document = why_document(explanation, reading(explanation, asked.node_id))
+    return Report(document, lambda: why_text(explanation, asked.node_id))
 
 
 def status(directory: Path) -> Report:

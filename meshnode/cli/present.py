@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -106,20 +107,35 @@ def printable(text: str) -> str:
     )
 
 
-def write_document(document: Mapping[str, object]) -> None:
-    """One line of JSON on stdout. Raises `MeshError` (`output`) where stdout cannot be written."""
+def write_document(document: Mapping[str, object]) -> bool:
+    """One line of JSON on stdout; False where its reader has gone. Raises `MeshError` (`output`) where stdout cannot be
+    written."""
     import msgspec
 
-    _write(msgspec.json.encode(document) + b"\n")
+    return _write(msgspec.json.encode(document) + b"\n")
+
+
+def write_line(text: str) -> bool:
+    """One line of text on stdout; False where its reader has gone. Raises `MeshError` (`output`)."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return _write(f"{text}\n".encode(encoding, "backslashreplace"))
+
+
+def stdout_is_read() -> bool:
+    """False where stdout is a pipe whose reader has gone: what writes seldom would not notice otherwise."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return not any(events & select.POLLERR for _, events in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return True  # closed, or nothing that can be asked: the next write finds out
 
 
 def _write_text(text: str | RenderableType) -> None:
     if not isinstance(text, str):
         text = _rendered(text)
-    if text and not text.endswith("\n"):
-        text += "\n"
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    _write(text.encode(encoding, "backslashreplace"))
+    if text:
+        write_line(text.removesuffix("\n"))
 
 
 def _rendered(renderable: RenderableType) -> str:
@@ -134,15 +150,17 @@ def _rendered(renderable: RenderableType) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _write(data: bytes) -> None:
-    """Write to stdout and be sure of it. A reader that has gone is let go in peace."""
+def _write(data: bytes) -> bool:
+    """Write to stdout and be sure of it. A reader that has gone is let go in peace: False."""
     try:
         if sys.stdout is None:
             raise OSError("it is closed")
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+        return True
     except BrokenPipeError:
         _forget_stream(1)
+        return False
     except (OSError, ValueError) as error:
         _forget_stream(1)
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -20,7 +20,7 @@ ID_CHARS = 8
 DETAIL_CHARS = 60
 OUTPUT_CHARS = 2000
 
-_MEMBER_STYLE = {"alive": "green", "suspect": "yellow", "dead": "red", "left": "dim"}
+STATE_STYLES = {"alive": "green", "suspect": "yellow", "dead": "red", "left": "dim"}
 _TASK_STYLE = {
     TaskState.QUEUED: "",
     TaskState.RUNNING: "cyan",
@@ -35,7 +35,7 @@ def members_table(listed: MemberList) -> Table:
     rows = [
         (
             member.name + (" (this node)" if member.is_self else ""),
-            (member.state, _MEMBER_STYLE.get(member.state, "")),
+            (member.state, STATE_STYLES.get(member.state, "")),
             duration(member.state_age_s),
             member.address,
             ", ".join(member.handlers) or "-",

@@ -19,6 +19,7 @@ COMMANDS = (
     "up",
     "token",
     "members",
+    "why",
     "status",
     "leave",
     "doctor",
@@ -33,6 +34,7 @@ COMMANDS = (
 NEEDS_A_DAEMON = (
     ("token",),
     ("members",),
+    ("why", "box"),
     ("status",),
     ("leave",),
     ("submit", "wordcount"),

@@ -5,148 +5,27 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, TokenCreated
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken
 from meshnode.cli.session import WAIT_CHUNK_S, wait_for_task
-from meshnode.control.server import serve_control
 from meshnode.errors import ExitCode, MeshError
-from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
-from protocols.detector.why import Why
-from protocols.membership.views import (
-    GetStatus,
-    Leave,
-    Left,
-    ListMembers,
-    MemberList,
-    MembershipStatus,
-    MemberView,
-    NodeStatus,
-)
-from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
-from protocols.tools import FindTools, ToolInfo, ToolsFound
+from protocols.tasks.task import GetTask, ListTasks, TaskState
+from protocols.tools import FindTools
+from tests.meshnode.cli_desk import EVIL_NAME, NODE_ID, Desk, meshnode, serving, view
 from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
 from tests.meshnode.control_desk import short_directory
-
-EVIL_NAME = "evil\x1b[31m\x07name"
-NODE_ID = "a" * 26
-
-
-class Desk:
-    """A daemon in memory. Handlers by name: `ok` succeeds, `bad` fails, `slow` never ends, `full` is refused."""
-
-    def __init__(self) -> None:
-        self.commands: list[CallerCommand] = []
-        self.submitted: dict[str, Submit] = {}
-        self.waiting = trio.Event()
-        """Set once a caller waits for a task that does not end."""
-
-    async def call(self, command: CallerCommand) -> CallerOutcome:
-        self.commands.append(command)
-        match command:
-            case Submit():
-                return await self._submit(command)
-            case GetTask():
-                return await self._get(command)
-            case CancelTask():
-                return view(command.task_id, "slow", TaskState.CANCELLED, detail="cancelled by a caller")
-            case ListTasks():
-                rows = [view(task_id, submit.handler, TaskState.RUNNING) for task_id, submit in self.submitted.items()]
-                return TaskList(tuple(rows[: command.limit]), len(rows))
-            case ListMembers():
-                return MemberList((member("desk", "alive", is_self=True), member(EVIL_NAME, "dead")))
-            case GetStatus():
-                return NodeStatus(
-                    NODE_ID, "desk", "home", "127.0.0.1:1", "0.1.0", 1, 2, 3.5, "serving", 1, 0, 1, 0, 2, 3,
-                    {"running": 2, "succeeded": 3}, 1, 0, ("ok", "mcp:files"), "", 4,
-                    MembershipStatus(3, 8, 2, 1, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6),
-                )  # fmt: skip
-            case Why():
-                return Refused("unknown_member", "This node knows no such member.", "It knows: desk.")
-            case Inspect():
-                traffic = {"ack": Flow(395, 31_600, 5, 400), "ping": Flow(9, 720, 400, 1_234_567)}
-                return Inspection(7, "0.1.0", 50_000_000, "", {"replay": 2}, 9, 4, 1, traffic, 0.25, 1.5, 2e9)
-            case FindTools():
-                found = ToolInfo(
-                    NODE_ID, "desk", "files", "read_text", "Read a file.\nAll of it.", '{"type": "object"}'
-                )
-                return ToolsFound((found,), 1, ("shelf",))
-            case CreateToken():
-                return TokenCreated("mesh1.secret", 2e9, command.uses)
-            case Leave():
-                return Left(3)
-
-    async def _submit(self, command: Submit) -> CallerOutcome:
-        match command.handler:
-            case "full":
-                return Refused("busy", "There is no room.", "Try again in a second.", 1.5)
-            case "lost":
-                return Unknown("Nobody answered.", "Ask again.")
-            case "silent":
-                self.waiting.set()
-                await trio.sleep_forever()
-        task_id = f"task-{len(self.submitted)}"
-        self.submitted[task_id] = command
-        return Accepted(task_id, NODE_ID)
-
-    async def _get(self, command: GetTask) -> CallerOutcome:
-        submitted = self.submitted.get(command.task_id)
-        match submitted and submitted.handler:
-            case None:
-                return Refused("unknown_task", f"No node has a task {command.task_id!r}.", "Check the id.")
-            case "ok":
-                return view(command.task_id, "ok", TaskState.SUCCEEDED, output='{"big":12345678901234567890,"t":"ü"}')
-            case "mcp:files":
-                output = json.dumps({"content": [{"type": "text", "text": "hello\nworld"}], "isError": False})
-                return view(command.task_id, "mcp:files", TaskState.SUCCEEDED, output=output)
-            case "bad":
-                return view(command.task_id, "bad", TaskState.FAILED, detail="it broke")
-            case _:
-                if command.wait_ms:
-                    self.waiting.set()
-                    await trio.sleep(command.wait_ms / 1000)
-                return view(command.task_id, "slow", TaskState.RUNNING)
-
-
-def view(task_id: str, handler: str, state: TaskState, *, output: str = "", detail: str = "") -> TaskView:
-    return TaskView(task_id, handler, "", state, 1, NODE_ID, NODE_ID, "desk", output, detail, 12, 1_700_000_000_000)
-
-
-def member(name: str, state: str, *, is_self: bool = False) -> MemberView:
-    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self)
 
 
 @pytest.fixture
 def root() -> Iterator[Path]:
     with short_directory() as directory:
         yield directory
-
-
-@asynccontextmanager
-async def serving(root: Path, desk: Desk) -> AsyncIterator[trio.CancelScope]:
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve_control, root / "control.sock", desk)
-        yield nursery.cancel_scope
-        nursery.cancel_scope.cancel()
-
-
-async def meshnode(root: Path, *arguments: str, stdin: bytes = b"") -> Run:
-    with trio.fail_after(TIMEOUT_S):
-        done = await trio.run_process(
-            command(*arguments, "--dir", root),
-            stdin=stdin,
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env=environment(root),
-        )
-    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 async def test_members_and_status(root: Path) -> None:
