@@ -34,7 +34,7 @@ from protocols.core import (
     Step,
     Woke,
 )
-from protocols.detector.confirm import CHECK_SEQ_BASE, Confirmer
+from protocols.detector.confirm import Confirmer, Gathered
 from protocols.detector.messages import AskReach, Reached
 from protocols.detector.why import Explainer, Why
 from protocols.membership.facts import NodeStarted
@@ -115,9 +115,9 @@ class Node:
         self.swim = self.membership.swim
         evidence = self.membership.evidence
         self.confirmer = Confirmer(config.node_id, config.swim, self.swim, evidence, self._outbox)
-        self._explainer = Explainer(
-            self.swim, evidence, self.confirmer, self._outbox, Random(f"{seed}/why"), self._member_view
-        )
+        self._explainer = Explainer(self.swim, evidence, self.confirmer, self._outbox, f"{seed}/why", self._member_view)
+        self._confirm_at: Instant = NEVER
+        """The confirmer's deadline, kept here because it is looked at after every step and changes next to never."""
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -188,9 +188,8 @@ class Node:
             self.asking.fire(now)
         if now >= self.worker.deadline:
             self.worker.fire(now)
-        if now >= self.confirmer.deadline:
-            for gathered in self.confirmer.fire(now):
-                self._explainer.finish(now, gathered)
+        if now >= self._confirm_at:
+            self._gathered(now, *self.confirmer.fire(now))
         if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
             # The word has been sent as often as any news is; or the time for it is over.
             self._left_at = NEVER
@@ -224,8 +223,8 @@ class Node:
             deadline = self.asking.deadline
         if self.worker.deadline < deadline:
             deadline = self.worker.deadline
-        if self.confirmer.deadline < deadline:
-            deadline = self.confirmer.deadline
+        if self._confirm_at < deadline:
+            deadline = self._confirm_at
         if self._journal.deadline < deadline:
             deadline = self._journal.deadline
         if self._left_at < deadline:
@@ -294,9 +293,9 @@ class Node:
     def _received(self, now: Instant, sender: Endpoint, message: Message) -> None:
         match message:
             case Ack():
-                self.membership.on_ack(now, sender, message)
-                if message.probe >= CHECK_SEQ_BASE:
+                if not self.membership.on_ack(now, sender, message):
                     self.confirmer.on_ack(now, sender.node_id, message.probe)
+                    self._gathered(now)
             case Ping():
                 self.membership.on_ping(now, sender, message)
             case Gossip():
@@ -313,8 +312,9 @@ class Node:
                 self.membership.on_push_pull(now, sender, message)
             case AskReach():
                 self.confirmer.on_ask(now, sender, message)
+                self._gathered(now)
             case Reached():
-                self._explainer.finish(now, self.confirmer.on_reached(now, sender, message))
+                self._gathered(now, self.confirmer.on_reached(now, sender, message))
             case Assign():
                 self.worker.on_assign(now, sender, message)
             case RunEnded():
@@ -335,6 +335,12 @@ class Node:
                 raise InvariantViolation(
                     f"the codec let through a message that nobody handles: {type(message).__name__}"
                 )
+
+    def _gathered(self, now: Instant, *answers: Gathered | None) -> None:
+        """The confirmer has had something to do; hand on what came of its questions."""
+        for gathered in answers:
+            self._explainer.finish(now, gathered)
+        self._confirm_at = self.confirmer.deadline
 
     def _asked(self, now: Instant, asker: Asker, command: GetTask | CancelTask | LocalToolsFor) -> None:
         """Another node asks on behalf of one of its callers."""
@@ -396,6 +402,7 @@ class Node:
                 self._outbox.reply(request_id, self._member_list(now))
             case Why():
                 self._explainer.ask(now, request_id, command)
+                self._gathered(now)
             case GetStatus():
                 self._outbox.reply(request_id, self._status(now))
             case Suggest():

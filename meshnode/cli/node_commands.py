@@ -246,7 +246,7 @@ STATUS_HELP = """Show how this node stands: its mesh, members, tasks, memory, an
 Task counts are of the tasks that this node took in; runs are bodies that it executes, for any node.
 
 HEALTH is how far this node doubts itself: while its own probes fail it probes and accuses others more slowly. PROBES
-are the pings by which it finds out who is alive; round trips are of the last 256 that were answered directly. VIEW
+are the pings by which it finds out who is alive; round trips are of the last 128 that were answered directly. VIEW
 CHANGES are changes of the set of live members: many in a minute mean an unsteady network. DROPPED is what was refused,
 by reason. All counts are since the daemon started.
 

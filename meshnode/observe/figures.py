@@ -108,7 +108,7 @@ def _probe_round_trips(membership: MembershipStatus) -> Family:
     return Family(
         "meshnode_probe_rtt_seconds",
         "summary",
-        "Round trips of probes that were answered directly; quantiles are of the last 256.",
+        "Round trips of probes that were answered directly; quantiles are of the last 128.",
         (
             Sample(membership.probe_rtt_median_s if known else float("nan"), {"quantile": "0.5"}),
             Sample(membership.probe_rtt_p99_s if known else float("nan"), {"quantile": "0.99"}),

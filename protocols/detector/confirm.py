@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
-from protocols.detector.evidence import GAP_MAX, Evidence
+from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
 from protocols.membership.member import Member, State
 from protocols.membership.messages import Ping
@@ -220,7 +220,7 @@ class Confirmer:
         """An ack with a number that is none of a probe's."""
         check = self._checks.get(by)
         if check is not None and check.seq == seq:
-            self._evidence.answered(now, by)
+            self._evidence.note((by, UNTIMED, now))
             self._end_check(now, check)
             self._rearm()
 

@@ -3,20 +3,25 @@
 Evidence is of round trips only: a message that merely came in shows one way, and what others say is hearsay. A silence
 begins when the first ping was sent that stayed unanswered, and ends with an answer. Pings further apart than `GAP_MAX`
 are two silences: nobody knows what was in between. Everything is bounded; what was noted first is forgotten first.
+
+Noting an answer happens once a second at every node for ever, so it is one entry at the end of a log: `note`. Whatever
+can be worked out from the log is worked out when somebody asks, and it is cut by `fold` now and then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from protocols.core import NANOS_PER_S, Instant, NodeId
-from protocols.detector.roundtrips import RoundTrips
 
-ANSWERED_MAX = 128
-"""Members whose last answer is remembered: in a larger mesh those that were probed in the last minutes."""
+ANSWERS_MAX = 128
+"""The last answers, which are remembered: in a mesh of up to that size those of everybody, as a rule."""
 SILENT_MAX = 64
 GAP_MAX = 30 * NANOS_PER_S
-AMBIGUOUS: Instant = -1
+UNTIMED: Instant = -1
+"""In the place of the time when a ping was sent: which of several is answered is not known (Karn and Partridge)."""
 
 
 class Silence(Struct):
@@ -34,64 +39,36 @@ class Silence(Struct):
 
 
 class Evidence:
-    """The findings of one node. `probes` and `probes_failed` count the probes of the schedule (`probe.py`)."""
+    """The findings of one node. `note((who, sent, now))`: it has answered the ping that was sent at `sent`, or
+    `UNTIMED`."""
 
-    __slots__ = ("_answered", "_pinged", "_pinged_at", "_silent", "probes", "probes_failed", "round_trips")
+    __slots__ = ("_answers", "_folded", "_folded_sum", "_silent", "note", "probes_failed")
 
     def __init__(self) -> None:
-        self._pinged: NodeId = ""
-        self._pinged_at: Instant = 0
-        self._answered: dict[NodeId, Instant] = {}
+        self._answers: list[tuple[NodeId, Instant, Instant]] = []
+        self.note: Callable[[tuple[NodeId, Instant, Instant]], None] = self._answers.append
+        self._folded = 0
+        self._folded_sum: Instant = 0
         self._silent: dict[NodeId, Silence] = {}
-        self.round_trips = RoundTrips()
-        self.probes = 0
         self.probes_failed = 0
 
-    # Probes of the schedule.
-
-    def probed(self, now: Instant, node_id: NodeId) -> None:
-        """A probe has begun with a ping to `node_id`."""
-        self._pinged = node_id
-        self._pinged_at = now
-        self.probes += 1
-
-    def probed_again(self) -> None:
-        """The member was pinged once more under the same number: which of the two is answered cannot be told."""
-        self._pinged_at = AMBIGUOUS
-
-    def probe_answered(self, now: Instant, by: NodeId) -> None:
-        """The probe under way was answered, by its target or by a helper; a helper's word is no evidence of ours."""
-        if by != self._pinged:
-            return
-        if self._pinged_at != AMBIGUOUS:
-            self.round_trips.add(now - self._pinged_at)
-        self.answered(now, by)
-
     def probe_failed(
-        self, now: Instant, node_id: NodeId, helpers: tuple[NodeId, ...], helpers_heard: tuple[NodeId, ...]
+        self,
+        now: Instant,
+        node_id: NodeId,
+        sent: Instant,
+        helpers: tuple[NodeId, ...],
+        helpers_heard: tuple[NodeId, ...],
     ) -> None:
-        """The probe of `node_id` is over, and neither it nor a helper has answered."""
+        """Neither the member that was probed at `sent` nor a helper has answered in time."""
         self.probes_failed += 1
-        since = self._pinged_at if node_id == self._pinged and self._pinged_at != AMBIGUOUS else now
-        silence = self.unanswered(now, node_id, since)
+        silence = self.unanswered(now, node_id, now if sent == UNTIMED else sent)
         silence.helpers, silence.helpers_heard = helpers, helpers_heard
-
-    # Any ping.
-
-    def answered(self, now: Instant, node_id: NodeId) -> None:
-        """`node_id` has answered a ping of this node."""
-        answered = self._answered
-        if node_id in answered:
-            del answered[node_id]  # what is put in comes last again
-        elif len(answered) >= ANSWERED_MAX:
-            del answered[next(iter(answered))]
-        answered[node_id] = now
-        if self._silent:
-            self._silent.pop(node_id, None)
 
     def unanswered(self, now: Instant, node_id: NodeId, sent: Instant, pings: int = 1) -> Silence:
         """`node_id` has not answered so many pings, of which the first was sent at `sent`."""
-        silence = self._silent.pop(node_id, None)
+        silence = self.silence(node_id)
+        self._silent.pop(node_id, None)
         if silence is None or sent - silence.last > GAP_MAX:
             silence = Silence(sent, now, 0)
             if len(self._silent) >= SILENT_MAX:
@@ -101,12 +78,44 @@ class Evidence:
         self._silent[node_id] = silence
         return silence
 
+    def fold(self) -> None:
+        """Forget the oldest answers; how many round trips they were, and how long, is kept."""
+        old = self._answers[:-ANSWERS_MAX]
+        if old:
+            del self._answers[:-ANSWERS_MAX]
+            timed = _round_trips(old)
+            self._folded += len(timed)
+            self._folded_sum += sum(timed)
+
     # What is known.
 
     def last_answer(self, node_id: NodeId) -> Instant | None:
         """When `node_id` last answered; None where it never did, or that was forgotten."""
-        return self._answered.get(node_id)
+        return next((at for by, _, at in reversed(self._answers) if by == node_id), None)
 
     def silence(self, node_id: NodeId) -> Silence | None:
         """The pings that `node_id` leaves unanswered; None while it answers."""
-        return self._silent.get(node_id)
+        silence = self._silent.get(node_id)
+        if silence is None:
+            return None
+        answered = self.last_answer(node_id)
+        return silence if answered is None or answered < silence.last else None
+
+    def round_trips(self) -> tuple[int, Instant]:
+        """Of probes: how many in all, and the sum of them."""
+        timed = _round_trips(self._answers)
+        return self._folded + len(timed), self._folded_sum + sum(timed)
+
+    def last_round_trips(self) -> list[Instant]:
+        """The round trips of the last probes, at most `ANSWERS_MAX`, the shortest first."""
+        return sorted(_round_trips(self._answers)[-ANSWERS_MAX:])
+
+
+def _round_trips(answers: list[tuple[NodeId, Instant, Instant]]) -> list[Instant]:
+    return [at - sent for _, sent, at in answers if sent != UNTIMED]
+
+
+def quantile(ascending: list[Instant], of_hundred: int) -> Instant:
+    """The smallest duration that `of_hundred` % of all do not exceed (nearest rank); 0 where there are none."""
+    assert 0 < of_hundred <= 100
+    return ascending[(len(ascending) * of_hundred + 99) // 100 - 1] if ascending else 0

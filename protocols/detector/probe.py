@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from protocols.config import SwimConfig
 from protocols.core import Endpoint, Instant, NodeId
+from protocols.detector.evidence import UNTIMED
 from protocols.detector.health import LocalHealth
 from protocols.outbox import NEVER
 
@@ -49,8 +50,10 @@ class Due(Struct, frozen=True):
     ask_others_about: NodeId = ""
     ping: NodeId = ""
     nack: tuple[Relay, ...] = ()
+    sent: Instant = UNTIMED
+    """When the one that failed was pinged."""
     helpers: tuple[NodeId, ...] = ()
-    """Who was asked about the one that failed."""
+    """Who was asked about it."""
     helpers_heard: tuple[NodeId, ...] = ()
     """Those of them that sent a nack."""
 
@@ -72,6 +75,7 @@ class Prober:
         "_over_stream",
         "_position",
         "_probe_deadline",
+        "_relayed",
         "_relays",
         "_rng",
         "_seq",
@@ -79,6 +83,8 @@ class Prober:
         "_target_seq",
         "deadline",
         "out_of_touch",
+        "pinged",
+        "pinged_at",
     )
 
     def __init__(self, config: SwimConfig, rng: Random, health: LocalHealth) -> None:
@@ -97,6 +103,10 @@ class Prober:
         """The target has answered over a stream, and by no datagram so far."""
         self.out_of_touch = False
         """Nobody has answered the probe under way, and no message has come in since others were asked for help."""
+        self.pinged: NodeId = ""
+        """Whom the last probe pinged, and when; `UNTIMED` where it was pinged again: an ack may be of either ping."""
+        self.pinged_at: Instant = UNTIMED
+        self._relayed = 0
         self._relays: dict[int, Relay] = {}
         self._next_probe_at: Instant = NEVER
         self._probe_deadline: Instant = NEVER
@@ -125,6 +135,11 @@ class Prober:
         """The number of the probe under way."""
         return self._target_seq
 
+    @property
+    def probes(self) -> int:
+        """How many have been begun."""
+        return self._seq - self._relayed
+
     def add(self, node_id: NodeId) -> None:
         """A member to probe from now on, at a random place of the round (section 4.3)."""
         self._order.insert(int(self._rng.random() * (len(self._order) + 1)), node_id)
@@ -145,9 +160,9 @@ class Prober:
         if self._over_stream:
             failed, over_stream = "", failed
             self._over_stream = False
-        helpers, helpers_heard = self._helpers, self._helpers_heard
         self.out_of_touch = False
         if failed:
+            helpers, helpers_heard, sent = self._helpers, self._helpers_heard, self.pinged_at
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
             silent = len(helpers) - len(helpers_heard)
             self._health.worse(silent if helpers else 1)
@@ -158,13 +173,15 @@ class Prober:
             self._seq += 1
             self._target = target
             self._target_seq = self._seq
+            self.pinged = target
+            self.pinged_at = now
             self._helpers = self._helpers_heard = ()
             self._rearm(now + self._health.scale(self._config.probe_timeout))
         else:
             self._rearm(self._next_probe_at)
-        return Due(
-            failed=failed, over_stream=over_stream, ping=target, nack=nack, helpers=helpers, helpers_heard=helpers_heard
-        )
+        if not failed:
+            return Due(over_stream=over_stream, ping=target, nack=nack)
+        return Due(failed=failed, sent=sent, helpers=helpers, helpers_heard=helpers_heard, ping=target, nack=nack)
 
     def _next_target(self, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> NodeId:
         for _ in range(2):
@@ -194,6 +211,7 @@ class Prober:
     def in_touch(self) -> NodeId:
         """A message has come in while this node was `out_of_touch`: whom to ping once more."""
         self.out_of_touch = False
+        self.pinged_at = UNTIMED
         return self._target
 
     def acked(self, sender: NodeId, seq: int) -> bool:
@@ -224,6 +242,7 @@ class Prober:
             if len(self._relays) >= RELAYS_MAX:
                 return 0
         self._seq += 1
+        self._relayed += 1
         nack_at = now + (self._config.probe_interval - self._config.probe_timeout) * 4 // 5
         self._relays[self._seq] = Relay(asker, asker_probe, target, nack_at, now + self._config.probe_interval)
         if nack_at < self._next_nack_at:

@@ -106,14 +106,14 @@ class Explainer:
         evidence: Evidence,
         confirmer: Confirmer,
         outbox: Outbox,
-        rng: Random,
+        seed: str,
         view: Callable[[Instant, Member], MemberView],
     ) -> None:
         self._swim = swim
         self._evidence = evidence
         self._confirmer = confirmer
         self._outbox = outbox
-        self._rng = rng
+        self._seed = seed
         self._view = view
 
     def ask(self, now: Instant, request_id: RequestId, command: Why) -> None:
@@ -126,7 +126,9 @@ class Explainer:
             self._outbox.reply(request_id, Refused("busy", busy, "Ask again in a few seconds.", retry_after_s=3.0))
         else:
             node_id = found.alive.node_id
-            self.finish(now, self._confirmer.ask(now, request_id, Question(node_id, self._whom_to_ask(node_id))))
+            # A generator for each question: one that is kept would be there at a thousand nodes that nobody asks.
+            whom = self._whom_to_ask(node_id, Random(f"{self._seed}/{request_id}"))
+            self.finish(now, self._confirmer.ask(now, request_id, Question(node_id, whom)))
 
     def finish(self, now: Instant, gathered: Gathered | None) -> None:
         """Answer, if it is known by now what everybody says."""
@@ -166,12 +168,12 @@ class Explainer:
         known = ", ".join(names[:NAMES_TOLD_MAX]) + more
         return Refused("unknown_member", f"This node knows no member {member!r}.", f"It knows: {known}.")
 
-    def _whom_to_ask(self, node_id: NodeId) -> tuple[NodeId, ...]:
+    def _whom_to_ask(self, node_id: NodeId, rng: Random) -> tuple[NodeId, ...]:
         me = self._swim.me
         assert me is not None, "a node that answers callers has started"
         suspicion = self._swim.suspicions.last(node_id)
         accusers = () if suspicion is None else suspicion.accusers
-        others = self._swim.table.sample(self._rng, ASKED_MAX, lambda row: row is not me and row.state is State.ALIVE)
+        others = self._swim.table.sample(rng, ASKED_MAX, lambda row: row is not me and row.state is State.ALIVE)
         asked = (me.alive.node_id, node_id, *accusers, *(row.alive.node_id for row in others))
         return tuple(each for each in dict.fromkeys(asked) if self._swim.table.get(each) is not None)[:ASKED_MAX]
 

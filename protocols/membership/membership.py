@@ -10,7 +10,7 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId, Put
-from protocols.detector.evidence import Evidence
+from protocols.detector.evidence import Evidence, quantile
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX
 from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
@@ -80,19 +80,21 @@ class Membership:
 
     def status(self, now: Instant) -> MembershipStatus:
         """How the protocol is doing."""
-        evidence, round_trips = self.evidence, self.evidence.round_trips
+        evidence = self.evidence
+        count, total = evidence.round_trips()
+        round_trips = evidence.last_round_trips()
         return MembershipStatus(
             health_score=self.swim.health.score,
             health_score_max=self._swim_config.health_max,
             suspicions_open=len(self.swim.suspicions),
             refutations=self.swim.refutations,
-            probes=evidence.probes,
+            probes=self._prober.probes,
             probes_failed=evidence.probes_failed,
-            probe_rtt_count=round_trips.count,
-            probe_rtt_sum_s=round_trips.total / NANOS_PER_S,
-            probe_rtt_median_s=round_trips.quantile(50) / NANOS_PER_S,
-            probe_rtt_p99_s=round_trips.quantile(99) / NANOS_PER_S,
-            probe_rtt_window=round_trips.in_window,
+            probe_rtt_count=count,
+            probe_rtt_sum_s=total / NANOS_PER_S,
+            probe_rtt_median_s=quantile(round_trips, 50) / NANOS_PER_S,
+            probe_rtt_p99_s=quantile(round_trips, 99) / NANOS_PER_S,
+            probe_rtt_window=len(round_trips),
             push_pulls_begun=self.tables_offered,
             push_pulls_answered=self.tables_answered,
             view_changes=self.view_changes.total,
@@ -140,14 +142,13 @@ class Membership:
         if due.over_stream:
             self._outbox.notify(ReachedByStreamOnly(due.over_stream))
         if due.failed:
-            self.evidence.probe_failed(now, due.failed, due.helpers, due.helpers_heard)
+            self.evidence.probe_failed(now, due.failed, due.sent, due.helpers, due.helpers_heard)
             self.swim.suspect(now, due.failed)
         if due.ask_others_about:
             self._probe_indirectly(due.ask_others_about)
         if due.ping:
             target = self.table.get(due.ping)
             assert target is not None, "only members are probed"
-            self.evidence.probed(now, due.ping)
             self._ping(target.endpoint, self._prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:
@@ -211,6 +212,7 @@ class Membership:
     def _housekeep(self, now: Instant) -> None:
         self._next_housekeeping = now + self._swim_config.push_pull_interval
         self.swim.forget(now)
+        self.evidence.fold()
         self.save_peers(now)
 
     def save_peers(self, now: Instant) -> None:
@@ -238,7 +240,6 @@ class Membership:
         """Somebody can be heard again."""
         target = self.table.get(self._prober.in_touch())
         if target is not None:
-            self.evidence.probed_again()
             self._ping(target.endpoint, self._prober.seq)
 
     def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
@@ -263,18 +264,21 @@ class Membership:
         if seq:
             self._ping(Endpoint(message.target, message.target_address), seq)
 
-    def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> None:
+    def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> bool:
+        """Whether it answers a probe, or a ping on behalf of another member."""
         answer = self._hear_from(now, message.updates) if message.updates else None
         if answer is not None:
             self._outbox.send(sender, Gossip((answer,)))
         if self._prober.acked(sender.node_id, message.probe):
-            self.evidence.probe_answered(now, sender.node_id)
-            return
+            if sender.node_id == self._prober.pinged:  # else a helper has heard of it, and this node has not
+                self.evidence.note((sender.node_id, self._prober.pinged_at, now))
+            return True
         if self._prober.out_of_touch:
             self._in_touch()
         relay = self._prober.relayed(sender.node_id, message.probe)
         if relay is not None:
             self._outbox.send(relay.asker, Ack(relay.asker_probe))
+        return relay is not None
 
     def on_nack(self, sender: Endpoint, message: Nack) -> None:
         self._prober.nacked(sender.node_id, message.probe)

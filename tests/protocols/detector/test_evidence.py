@@ -9,41 +9,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.core import NANOS_PER_MS, NANOS_PER_S
-from protocols.detector.evidence import ANSWERED_MAX, GAP_MAX, SILENT_MAX, Evidence
-from protocols.detector.roundtrips import WINDOW, RoundTrips
+from protocols.detector.evidence import ANSWERS_MAX, GAP_MAX, SILENT_MAX, UNTIMED, Evidence, quantile
 from protocols.membership.messages import Ping
 from protocols.membership.views import GetStatus, NodeStatus
-from tests.protocols.harness import Host, World, id_of
+from tests.protocols.harness import Host, World, endpoint_of, id_of
 
 SECOND = NANOS_PER_S
 
 
-@given(st.lists(st.integers(0, 10**12), max_size=3 * WINDOW), st.integers(1, 100))
-def test_quantiles_are_those_of_the_last_ones(durations: list[int], of_hundred: int) -> None:
-    round_trips = RoundTrips()
-    for duration in durations:
-        round_trips.add(duration)
-    window = sorted(durations[-WINDOW:])
-    expected = window[math.ceil(len(window) * of_hundred / 100) - 1] if window else 0
-    assert round_trips.quantile(of_hundred) == expected
-    assert (round_trips.count, round_trips.total) == (len(durations), sum(durations))
-    assert round_trips.in_window == len(window)
+@given(st.lists(st.integers(0, 10**12)), st.integers(1, 100))
+def test_a_quantile_is_the_nearest_rank(durations: list[int], of_hundred: int) -> None:
+    ascending = sorted(durations)
+    expected = ascending[math.ceil(len(ascending) * of_hundred / 100) - 1] if ascending else 0
+    assert quantile(ascending, of_hundred) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.booleans()), max_size=3 * ANSWERS_MAX), st.integers(1, 50))
+def test_round_trips_are_counted_for_ever_and_the_last_ones_kept(each: list[tuple[int, bool]], fold_every: int) -> None:
+    evidence = Evidence()
+    for number, (took, timed) in enumerate(each):
+        evidence.note(("x", 5 if timed else UNTIMED, 5 + took))
+        if number % fold_every == 0:
+            evidence.fold()
+    all_timed = [took for took, timed in each if timed]
+    assert evidence.round_trips() == (len(all_timed), sum(all_timed))
+    kept = evidence.last_round_trips()
+    assert len(kept) <= ANSWERS_MAX
+    assert kept == sorted(all_timed[len(all_timed) - len(kept) :])
 
 
 def test_a_silence_begins_with_the_first_unanswered_ping_and_ends_with_an_answer() -> None:
     evidence = Evidence()
-    evidence.probed(10 * SECOND, "x")
-    evidence.probe_failed(11 * SECOND, "x", ("h", "i"), ("i",))
-    evidence.probed(15 * SECOND, "x")
-    evidence.probe_failed(16 * SECOND, "x", ("h",), ())
+    evidence.probe_failed(11 * SECOND, "x", 10 * SECOND, ("h", "i"), ("i",))
+    evidence.probe_failed(16 * SECOND, "x", 15 * SECOND, ("h",), ())
     silence = evidence.silence("x")
     assert silence is not None
     assert (silence.since, silence.last, silence.pings) == (10 * SECOND, 16 * SECOND, 2)
     assert (silence.helpers, silence.helpers_heard) == (("h",), ())
     assert evidence.last_answer("x") is None
-    evidence.answered(17 * SECOND, "x")
+    assert evidence.probes_failed == 2
+    evidence.note(("y", 16 * SECOND, 17 * SECOND))
+    assert evidence.silence("x") is silence
+    evidence.note(("x", 16 * SECOND, 17 * SECOND))
     assert evidence.silence("x") is None
     assert evidence.last_answer("x") == 17 * SECOND
+
+
+def test_a_silence_behind_an_answer_is_a_new_one() -> None:
+    evidence = Evidence()
+    evidence.unanswered(2 * SECOND, "x", 1 * SECOND)
+    evidence.note(("x", 3 * SECOND, 3 * SECOND))
+    evidence.unanswered(5 * SECOND, "x", 4 * SECOND)
+    silence = evidence.silence("x")
+    assert silence is not None
+    assert (silence.since, silence.pings) == (4 * SECOND, 1)
 
 
 def test_pings_far_apart_are_two_silences() -> None:
@@ -60,34 +79,17 @@ def test_pings_far_apart_are_two_silences() -> None:
     assert (silence.since, silence.pings) == (late, 1)
 
 
-def test_the_answer_of_a_helper_is_no_round_trip_and_no_evidence() -> None:
-    evidence = Evidence()
-    evidence.probed(0, "x")
-    evidence.probe_answered(5, "helper")
-    assert evidence.round_trips.count == 0
-    assert evidence.last_answer("x") is evidence.last_answer("helper") is None
-
-
-def test_a_ping_that_was_repeated_measures_nothing_but_shows_that_it_answers() -> None:
-    """Karn and Partridge, 1987: which of the two pings the ack is for is not known."""
-    evidence = Evidence()
-    evidence.probed(0, "x")
-    evidence.probed_again()
-    evidence.probe_answered(5, "x")
-    assert evidence.round_trips.count == 0
-    assert evidence.last_answer("x") == 5
-
-
 def test_it_is_bounded_and_forgets_the_oldest() -> None:
     evidence = Evidence()
     for number in range(1000):
-        evidence.answered(number, f"a{number}")
         evidence.unanswered(number, f"s{number}", number)
-        evidence.answered(number, "a0")
-    assert evidence.last_answer("a0") == 999
-    assert sum(evidence.last_answer(f"a{number}") is not None for number in range(1000)) == ANSWERED_MAX
     assert sum(evidence.silence(f"s{number}") is not None for number in range(1000)) == SILENT_MAX
     assert evidence.silence("s999") is not None
+    for number in range(1000):
+        evidence.note((f"a{number}", number, number))
+    evidence.fold()
+    assert sum(evidence.last_answer(f"a{number}") is not None for number in range(1000)) == ANSWERS_MAX
+    assert evidence.last_answer("a999") == 999
 
 
 # In a mesh.
@@ -149,3 +151,28 @@ def test_a_lost_ping_that_is_answered_through_a_helper_is_no_round_trip() -> Non
     assert after.probe_rtt_count - before.probe_rtt_count < after.probes - before.probes - 5
     assert after.probes_failed == before.probes_failed
     assert host.node.membership.evidence.silence(id_of("b")) is None
+
+
+def test_what_is_remembered_of_answers_does_not_grow_with_time() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b", "c")
+    world.run(400)
+    membership = status_of(host).membership
+    assert membership.probe_rtt_window == ANSWERS_MAX
+    assert membership.probe_rtt_count in (membership.probes, membership.probes - 1)
+    assert membership.probe_rtt_sum_s == pytest.approx(0.002 * membership.probe_rtt_count)
+    assert len(host.node.membership.evidence._answers) <= ANSWERS_MAX + 31
+
+
+def test_a_node_that_comes_back_into_touch_pings_again_and_measures_nothing_by_it() -> None:
+    """Which of the two pings the ack is for is not known (Karn and Partridge, 1987)."""
+    world = World()
+    host, *_ = world.mesh("a", "b", "c")
+    world.split(("a",))
+    world.run_until(lambda: host.node.membership._prober.out_of_touch)
+    before = status_of(host).membership.probe_rtt_count
+    world.heal()
+    target = host.node.membership._prober.pinged
+    host.hears(endpoint_of("c"), Ping(7))
+    world.run_until(lambda: host.node.membership.evidence.last_answer(target) == world.now, 0.1)
+    assert status_of(host).membership.probe_rtt_count == before
