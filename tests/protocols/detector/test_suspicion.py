@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
-from protocols.detector.suspicion import Suspicions, suspicion_bounds, suspicion_timeout
+from protocols.detector.suspicion import OVER_MAX, Suspicions, suspicion_bounds, suspicion_timeout
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import State
 from protocols.membership.messages import Gossip
@@ -199,3 +199,21 @@ def test_a_confirmation_is_passed_on_while_it_is_wanted_and_not_after() -> None:
     accusers = {update.by for update in host.told("b") if hasattr(update, "by")}
     assert id_of("n3") in accusers
     assert id_of("n4") not in accusers
+
+
+def test_suspicions_that_ended_are_remembered_for_whoever_asks_why_and_so_many_of_them() -> None:
+    suspicions = Suspicions()
+    for number in range(OVER_MAX + 2):
+        suspicions.start(0, f"m{number}", 1, "first", CONFIG, 10)
+        suspicions.confirm(f"m{number}", "second")
+        assert suspicions.accusers(f"m{number}") == ("first", "second")
+        suspicions.end(f"m{number}")
+        assert suspicions.get(f"m{number}") is None
+        assert suspicions.accusers(f"m{number}") == ()
+    over = [suspicions.last(f"m{number}") for number in range(OVER_MAX + 2)]
+    assert over[:2] == [None, None]
+    assert all(each is not None and each.accusers == ("first", "second") for each in over[2:])
+    suspicions.start(5, "m2", 2, "third", CONFIG, 10)
+    again = suspicions.last("m2")
+    assert again is not None
+    assert again.accusers == ("third",)
