@@ -306,6 +306,8 @@ class Node:
                 self.membership.on_stream_ping(sender, message)
             case StreamAck():
                 self.membership.on_stream_ack(sender, message)
+                self.confirmer.on_ack(now, sender.node_id, message.probe)
+                self._gathered(now)
             case PingReq():
                 self.membership.on_ping_req(now, sender, message)
             case PushPull():

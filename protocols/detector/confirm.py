@@ -5,6 +5,7 @@ that X is out of reach for at least T?* Each of them tries for itself, and answe
 who it is. Rules:
 
 - Reach is a round trip: X answers the member's own pings, or does not. Gossip and what others found count for nothing.
+  As in a probe, a stream will do where no datagram comes through.
 - Whoever is asked pings X up to `CHECK_PINGS` times and answers within `check_takes`; a fresher answer of X than one
   probe interval is good enough without. One check of X serves all who ask meanwhile.
 - A silence is as long as the one who reports it knows (`evidence.py`): a question with a T is asked again until then.
@@ -26,7 +27,7 @@ from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
 from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
 from protocols.membership.member import Member, State
-from protocols.membership.messages import Ping
+from protocols.membership.messages import Ping, StreamPing
 from protocols.membership.swim import Swim
 from protocols.outbox import NEVER, Outbox
 
@@ -37,6 +38,8 @@ CHECKS_MAX = 32
 WAITING_MAX = 64
 """Those who wait for one check; whoever comes later is told what is known so far."""
 CHECK_PINGS = 3
+STREAM_PING_WITH = 2
+"""Together with which of them a ping goes over a stream: the first datagram is unanswered by then."""
 CHECK_SEQ_BASE = 1 << 61
 """Numbers of pings from here on are of checks; probes count from 1."""
 MILLIS_MAX = (1 << 48) - 1
@@ -211,6 +214,8 @@ class Confirmer:
         row = self._swim.table.get(check.about)
         if row is not None:
             check.sent += 1
+            if check.sent == STREAM_PING_WITH and self._config.stream_probe:
+                self._outbox.send(row.endpoint, StreamPing(check.seq))
             self._outbox.send(row.endpoint, Ping(check.seq, self._swim.news_for(check.about)))
         last = check.sent >= CHECK_PINGS or row is None
         end = check.began + check_takes(self._config)

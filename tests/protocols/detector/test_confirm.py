@@ -22,7 +22,7 @@ from protocols.detector.confirm import (
 )
 from protocols.detector.messages import AskReach, Reach, Reached
 from protocols.membership.member import State, precedence_of
-from protocols.membership.messages import Ack, Gossip, Ping
+from protocols.membership.messages import Ack, Gossip, Ping, StreamPing
 from protocols.outbox import NEVER, Outbox
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
@@ -295,6 +295,17 @@ def test_one_lost_packet_is_no_silence() -> None:
     world.run_until(lambda: bool(told(host)), 3)
     assert len(lost) == CHECK_PINGS - 1
     assert told(host)[0].reach is Reach.ANSWERS
+
+
+def test_a_stream_will_do_where_no_datagram_comes_through() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b", "c")
+    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    world.lets_through = lambda source, target, message: message.carrier is Carrier.STREAM
+    asked(host, "b")
+    world.run_until(lambda: bool(told(host)), 3)
+    assert told(host)[0].reach is Reach.ANSWERS
+    assert [ping.probe for ping in host.said_of(StreamPing, "b") if ping.probe >= CHECK_SEQ_BASE] != []
 
 
 def test_who_answers_here_but_not_there_is_told_apart() -> None:
