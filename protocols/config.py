@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, NodeId
+from protocols.keyring.ring import NO_KEYRING, Keyring
 
 
 class SwimConfig(Struct, frozen=True):
@@ -66,3 +67,5 @@ class NodeConfig(Struct, frozen=True):
     weight: int = 1
     swim: SwimConfig = SwimConfig()
     tasks: TaskConfig = TaskConfig()
+    keyring: Keyring = NO_KEYRING
+    """With what the node was let in; a saved one, which has seen the changes since, counts instead."""

@@ -37,6 +37,9 @@ from protocols.core import (
 from protocols.detector.confirm import Confirmer, Gathered
 from protocols.detector.messages import AskReach, Reached
 from protocols.detector.why import Explainer, Why
+from protocols.keyring.keeper import KeyringKeeper, keyring_at_start
+from protocols.keyring.messages import Keys, KeysAsk, KeysHeld, KeysRefused
+from protocols.keyring.views import AddKey, ListKeys, RemoveKey, TellKeys, UseKey
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import Suggest
 from protocols.membership.member import Member, Profile, State
@@ -118,6 +121,15 @@ class Node:
         self._explainer = Explainer(self.swim, evidence, self.confirmer, self._outbox, f"{seed}/why", self._member_view)
         self._confirm_at: Instant = NEVER
         """The confirmer's deadline, kept here because it is looked at after every step and changes next to never."""
+        self.keyring = KeyringKeeper(
+            config.node_id,
+            config.name,
+            keyring_at_start(config.keyring, records.values()),
+            self.swim,
+            self._outbox,
+            self._journal,
+        )
+        self.membership.before_table = self.keyring.tell
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -174,6 +186,8 @@ class Node:
             raise InvariantViolation("the task indexes differ from the tasks")
         if not self.worker.check():
             raise InvariantViolation("the run counts differ from the runs, or exceed a handler's concurrency")
+        if not self.keyring.check():
+            raise InvariantViolation("the keyring has lost its primary, or a key that it holds retires")
 
     # Time.
 
@@ -190,6 +204,8 @@ class Node:
             self.worker.fire(now)
         if now >= self._confirm_at:
             self._gathered(now, *self.confirmer.fire(now))
+        if now >= self.keyring.deadline:
+            self.keyring.fire(now)
         if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
             # The word has been sent as often as any news is; or the time for it is over.
             self._left_at = NEVER
@@ -225,6 +241,8 @@ class Node:
             deadline = self.worker.deadline
         if self._confirm_at < deadline:
             deadline = self._confirm_at
+        if self.keyring.deadline < deadline:
+            deadline = self.keyring.deadline
         if self._journal.deadline < deadline:
             deadline = self._journal.deadline
         if self._left_at < deadline:
@@ -287,6 +305,7 @@ class Node:
             self.tasks.give_up(task_id)
         if kind in (SUBMIT_TAG, ANSWER_TAG) and int(token) >= 0:
             self._outbox.reply(int(token), storage_refusal(event.why))
+        self.keyring.gave_up(given_up, event.why)
 
     # Messages.
 
@@ -333,6 +352,8 @@ class Node:
                 self._asked(now, remote(sender, message.ask_id), message.command)
             case Answer():
                 self.asking.on_answer(sender, message)
+            case Keys() | KeysAsk() | KeysHeld() | KeysRefused():
+                self.keyring.received(now, sender, message)
             case _:
                 raise InvariantViolation(
                     f"the codec let through a message that nobody handles: {type(message).__name__}"
@@ -400,6 +421,8 @@ class Node:
                 self.tasks.list_tasks(asker, command)
             case FindTools():
                 self.asking.find_tools(now, request_id, command)
+            case ListKeys() | AddKey() | UseKey() | RemoveKey() | TellKeys():
+                self.keyring.requested(now, request_id, command)
             case ListMembers():
                 self._outbox.reply(request_id, self._member_list(now))
             case Why():

@@ -17,6 +17,8 @@ from msgspec import Meta
 
 from protocols.core import Message, Stored
 from protocols.detector.messages import DetectorMessage
+from protocols.keyring.messages import KeyringMessage
+from protocols.keyring.ring import Keyring
 from protocols.membership.messages import MembershipMessage
 from protocols.membership.records import Generation, Peers
 from protocols.tasks.messages import TaskMessage
@@ -39,9 +41,9 @@ class BadMessage(Exception):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(
-    GenericAlias(tuple, (Version, MembershipMessage | DetectorMessage | TaskMessage))
+    GenericAlias(tuple, (Version, MembershipMessage | DetectorMessage | KeyringMessage | TaskMessage))
 ).decode
-_decode_stored = msgspec.msgpack.Decoder(Generation | Peers | TaskSpec | TaskProgress).decode
+_decode_stored = msgspec.msgpack.Decoder(Generation | Peers | Keyring | TaskSpec | TaskProgress).decode
 
 
 def encode_message(message: Message) -> bytes:

@@ -6,6 +6,7 @@ Routes messages and due timers to the parts that decide: `swim.py` what to belie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from protocols.config import NodeConfig
@@ -33,6 +34,8 @@ class Membership:
 
     def __init__(self, config: NodeConfig, outbox: Outbox, journal: Journal, rng: Random, peers: Peers | None) -> None:
         self.config = config
+        self.before_table: Callable[[Endpoint], None] = _nothing
+        """Says what whoever gets a table must have got before it."""
         self._swim_config = config.swim
         self._outbox = outbox
         self._journal = journal
@@ -200,6 +203,7 @@ class Membership:
             self._send_table(now, target, answer=True)
 
     def _send_table(self, now: Instant, to: Endpoint, *, answer: bool) -> None:
+        self.before_table(to)
         if answer:
             self.tables_offered += 1
         else:
@@ -315,3 +319,7 @@ class Membership:
             self._outbox.notify(JoinedMesh(sender.node_id))
         if knew_nobody and len(self.table) > 1:
             self.save_peers(now)
+
+
+def _nothing(to: Endpoint) -> None:
+    pass

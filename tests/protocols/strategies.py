@@ -13,6 +13,8 @@ from msgspec import inspect
 
 from protocols.core import Message, Stored
 from protocols.detector.messages import DetectorMessage
+from protocols.keyring.messages import KeyringMessage
+from protocols.keyring.ring import Keyring
 from protocols.membership.messages import MembershipMessage
 from protocols.membership.records import Generation, Peers
 from protocols.tasks.messages import TaskMessage
@@ -21,9 +23,10 @@ from protocols.tasks.task import TaskProgress, TaskSpec
 MESSAGE_TYPES: tuple[type[Message], ...] = (
     *get_args(MembershipMessage),
     *get_args(DetectorMessage),
+    *get_args(KeyringMessage),
     *get_args(TaskMessage),
 )
-STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, TaskSpec, TaskProgress)
+STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, Keyring, TaskSpec, TaskProgress)
 TEXT_MAX = 40
 ITEMS_MAX = 4
 
@@ -49,6 +52,11 @@ def past_bounds(info: inspect.Type) -> st.SearchStrategy[object] | None:
                 beyond.append(st.just("a" * (info.max_length + 1)))
             if info.min_length:
                 beyond.append(st.just("a" * (info.min_length - 1)))
+        case inspect.BytesType():
+            if info.max_length is not None:
+                beyond.append(st.just(bytes(info.max_length + 1)))
+            if info.min_length:
+                beyond.append(st.just(bytes(info.min_length - 1)))
         case inspect.IntType():
             if info.ge is not None:
                 beyond.append(st.just(int(info.ge) - 1))
@@ -86,6 +94,10 @@ def _drawn(info: inspect.Type) -> st.SearchStrategy[object]:
             return st.lists(_drawn(info.item_type), min_size=info.min_length or 0, max_size=most).map(tuple)
         case inspect.StrType():
             return _text(info)
+        case inspect.BytesType():
+            return st.binary(min_size=info.min_length or 0, max_size=info.max_length)
+        case inspect.NoneType():
+            return st.none()
         case inspect.IntType():
             return _whole_numbers(info)
         case inspect.FloatType():
