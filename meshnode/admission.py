@@ -111,6 +111,10 @@ class Admission:
     def __init__(self, desk: JoinDesk) -> None:
         self._desk = desk
 
+    def rekey(self, keyring: tuple[bytes, ...]) -> None:
+        """Give newcomers these packet keys from now on, the primary first."""
+        self._desk.rekey(keyring)
+
     async def on_join(self, request: JoinRequest) -> JoinReply:
         return await self._desk.handle(request)
 

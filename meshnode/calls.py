@@ -13,12 +13,14 @@ from msgspec import field
 from meshnode.transport.traffic import Flow
 from protocols.core import Command, Outcome, Refused, Unknown
 from protocols.detector.why import Explanation, Why
+from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
 from protocols.tools import FindTools, ToolsFound
 
 __all__ = [
     "Accepted",
+    "AddKey",
     "Caller",
     "CallerCommand",
     "CallerOutcome",
@@ -30,19 +32,23 @@ __all__ = [
     "GetTask",
     "Inspect",
     "Inspection",
+    "KeysReport",
     "Leave",
     "Left",
+    "ListKeys",
     "ListMembers",
     "ListTasks",
     "MemberList",
     "NodeStatus",
     "Refused",
+    "RemoveKey",
     "Submit",
     "TaskList",
     "TaskView",
     "TokenCreated",
     "ToolsFound",
     "Unknown",
+    "UseKey",
     "Why",
 ]
 
@@ -96,6 +102,10 @@ CallerCommand: TypeAlias = (
     | Why
     | Leave
     | FindTools
+    | ListKeys
+    | AddKey
+    | UseKey
+    | RemoveKey
     | CreateToken
     | Inspect
 )
@@ -108,6 +118,7 @@ CallerOutcome: TypeAlias = (
     | Explanation
     | Left
     | ToolsFound
+    | KeysReport
     | TokenCreated
     | Inspection
     | Refused

@@ -7,9 +7,11 @@ SIGTERM and SIGINT leave the mesh gracefully and then stop; a second one stops a
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -35,6 +37,9 @@ from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
 from protocols.config import NodeConfig
 from protocols.core import Action, Endpoint, Fact, Message, NodeId, Received, Result
+from protocols.keyring.keeper import keyring_at_start
+from protocols.keyring.ring import KEY_BYTES, first_keyring, held, key_id
+from protocols.keyring.views import AddKey, KeyringRejected, KeysChanged, TellKeys
 from protocols.membership.facts import (
     JoinedMesh,
     MemberChanged,
@@ -138,11 +143,13 @@ class Daemon:
     def __init__(self, directory: DataDir, config: Config, entry: Entry, storage: Storage) -> None:
         self.directory = directory
         self.config = config
-        self.entry = entry
         self.mcp_url = ""
         self.metrics_url = ""
         self._storage = storage
         self._saved = storage.load()
+        self._keyring = keyring_at_start(first_keyring(entry.secrets.keyring), self._saved)
+        keys = tuple(key.secret for key in held(self._keyring))
+        self.entry = dataclasses.replace(entry, secrets=dataclasses.replace(entry.secrets, keyring=keys))
         self._executors = Executors(config)
         self._transport: Transport | None = None
         self._driver: Driver | None = None
@@ -229,6 +236,7 @@ class Daemon:
             advertise=self.config.advertise or None,
             on_message=self._on_message,
             on_drop=self._on_drop,
+            on_unknown_key=self._on_unknown_key,
             on_join=self._admission.on_join if self._admission else None,
             on_twin=self._on_twin,
             generation=saved_generation(self._saved) + 1,
@@ -245,6 +253,7 @@ class Daemon:
             zone=self.config.zone,
             weight=self.config.weight,
             swim=self.config.swim,
+            keyring=self._keyring,
         )
         self._node = Node(node_config, self._saved, SystemRandom())
         self._joined = self._node.membership.joined
@@ -339,6 +348,10 @@ class Daemon:
     def _on_drop(self, reason: str) -> None:
         log.debug("dropped", reason=reason)
 
+    def _on_unknown_key(self, sender: NodeId) -> None:
+        if self._driver is not None:
+            self._driver.tell(TellKeys(sender))
+
     async def _perform(self, action: Action) -> Result:
         match action:
             case RunBody():
@@ -366,6 +379,10 @@ class Daemon:
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
             case ReachedByStreamOnly():
                 self._on_stream_only(fact.node_id)
+            case KeysChanged():
+                self._rekey(fact)
+            case KeyringRejected():
+                log.warning("a keyring that cannot be true was not taken over", by=fact.by[:8])
             case TaskReassigned(why="refused"):
                 log.debug("run refused", task=fact.task_id, attempt=fact.attempt)
             case TaskReassigned():
@@ -382,6 +399,14 @@ class Daemon:
                 "a member answers over TCP alone: open its UDP port, and this node's, in every firewall between them",
                 member=member[:8],
             )
+
+    def _rekey(self, changed: KeysChanged) -> None:
+        """What seals and opens packets from now on, and what newcomers are given."""
+        assert self._transport is not None
+        self._transport.rekey(changed.keys, changed.retiring)
+        if self._admission is not None:
+            self._admission.rekey(changed.keys)
+        log.info("packet keys", held=len(changed.keys), primary=key_id(changed.keys[0]).hex())
 
     def _on_name_conflict(self, conflict: NameConflict) -> None:
         log.error("another node has this node's name", name=self.entry.name, other=conflict.other, at=conflict.address)
@@ -425,6 +450,8 @@ class Daemon:
                 if isinstance(outcome, Left):
                     self._stop.set()
                 return outcome
+            case AddKey() if not command.secret:
+                return await self._request(replace(command, secret=secrets.token_bytes(KEY_BYTES)))
             case Submit() if not command.submitted_unix_ms:
                 return await self._request(replace(command, submitted_unix_ms=time.time_ns() // 1_000_000))
             case _:

@@ -144,6 +144,11 @@ class Driver:
         assert pending.outcome is not None
         return pending.outcome
 
+    def tell(self, command: Command) -> None:
+        """Hand over a command whose outcome nobody waits for."""
+        self._next_request_id += 1
+        self.feed(Request(self._next_request_id - 1, command))
+
     # Events.
 
     def feed(self, event: Event) -> None:

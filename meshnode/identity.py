@@ -40,6 +40,7 @@ from meshnode.certificates import (
 )
 from meshnode.errors import ExitCode, MeshError
 from protocols.core import NodeId
+from protocols.keyring.ring import KEY_BYTES, KEYS_MAX
 from protocols.limits import ADDRESS_CHARS_MAX, MESH_LABEL_CHARS_MAX, NAME_CHARS_MAX
 
 __all__ = [
@@ -63,9 +64,6 @@ __all__ = [
     "write_private_file",
 ]
 
-KEY_BYTES = 32
-KEYS_MAX = 8
-"""Keys in a keyring: the primary, and those that a rotation has not retired yet."""
 IDENTITY_FILE_BYTES_MAX = 64 * 1024
 
 _DIRECTORY = "identity"
@@ -97,7 +95,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class MeshSecrets:
-    """What the members of a mesh share. `keyring` holds AES-256 keys, the first seals and all open."""
+    """What the members of a mesh share. `keyring` holds AES-256 keys, the first seals and all open. On disk they are
+    those of the day that the node joined; what has changed since lies in node.db."""
 
     mesh: str
     keyring: tuple[bytes, ...] = field(repr=False)

@@ -185,6 +185,11 @@ class JoinDesk:
         self._now_unix_s = now_unix_s
         self._one_at_a_time = trio.Lock()
         self._promised: dict[str, tuple[NodeId, float]] = {}
+        self._keyring = secrets.keyring[:KEYS_MAX]
+
+    def rekey(self, keyring: tuple[bytes, ...]) -> None:
+        """Give newcomers these packet keys from now on, the primary first."""
+        self._keyring = keyring[:KEYS_MAX]
 
     async def issue(self, lifetime_s: float, uses: int) -> tuple[str, JoinToken]:
         """A new token that names `seeds()`, durable. Raises MeshError as `TokenBook.issue` does."""
@@ -208,7 +213,7 @@ class JoinDesk:
             return JoinReply(
                 certificate,
                 self._identity.ca_certificate_pem,
-                self._secrets.keyring,
+                self._keyring,
                 self._secrets.mesh,
                 self._seeds()[:SEEDS_MAX],
             )

@@ -8,6 +8,7 @@ import msgspec
 
 from meshnode.calls import Inspection
 from protocols.detector.why import Explanation
+from protocols.keyring.views import KeysReport
 from protocols.membership.views import MemberList, MemberView, NodeStatus
 from protocols.tasks.task import TaskList, TaskView
 from protocols.tools import ToolInfo, ToolsFound
@@ -45,6 +46,13 @@ def status_document(status: NodeStatus, daemon: Inspection) -> dict[str, object]
 
 def why_document(explanation: Explanation, reading: str) -> dict[str, object]:
     return {**_fields(explanation), "reading": reading}
+
+
+def keys_document(report: KeysReport) -> dict[str, object]:
+    document = _fields(report)
+    for name in ("code", "message", "next_step"):
+        del document[name]  # what is amiss stands under `error`
+    return document
 
 
 def tools_document(found: ToolsFound) -> dict[str, object]:

@@ -13,12 +13,12 @@ from difflib import get_close_matches
 import typer
 import typer.main
 
-from meshnode.cli import node_commands, task_commands
+from meshnode.cli import key_commands, node_commands, task_commands
 from meshnode.cli.app import app
 from meshnode.cli.present import fail, interrupted
 from meshnode.errors import ExitCode, MeshError
 
-__all__ = ["main", "node_commands", "task_commands"]  # importing the two is what registers the commands
+__all__ = ["key_commands", "main", "node_commands", "task_commands"]  # importing them registers the commands
 
 PROGRAM = "meshnode"
 COMMON_OPTIONS = ("--dir", "--json")

@@ -43,6 +43,7 @@ from meshnode.control.lines import LineReader, LineTooLong
 from meshnode.errors import MeshError
 from protocols.core import Refused
 from protocols.detector.why import Why
+from protocols.keyring.views import AddKey, ListKeys, RemoveKey, UseKey
 from protocols.membership.views import GetStatus, Leave, ListMembers
 from protocols.tasks.task import CancelTask, GetTask, ListTasks, Submit
 from protocols.tools import FindTools
@@ -205,9 +206,9 @@ class _Connection:
 def _has_effects(command: CallerCommand) -> bool:
     """Whether the command does something that outlives the interest of the client that asked for it."""
     match command:
-        case Submit() | CancelTask() | Leave() | CreateToken():
+        case Submit() | CancelTask() | Leave() | CreateToken() | AddKey() | UseKey() | RemoveKey():
             return True
-        case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | Inspect():
+        case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | ListKeys() | Inspect():
             return False
         case _:
             assert_never(command)

@@ -4,7 +4,7 @@
     subkey = HKDF-SHA256(key of the keyring, salt = salt | sender id | generation)     nonce = 0000 | counter
     authenticated with it: the header, the receiver's id, the mesh's label
 
-- A (subkey, nonce) pair is used once: the salt is drawn anew by every process, the counter only grows.
+- A (subkey, nonce) pair is used once: the salt is drawn anew for every process and key, the counter only grows.
 - A packet opens only for the receiver and the mesh it was sealed for, and only once. The window is that of RFC 4303
   (section 3.4.3), 1024 wide: what is older than the window counts as replayed.
 - A sender's generation grows when its process starts. Once a newer one was seen, packets of an older are refused.
@@ -30,20 +30,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from meshnode.certificates import NODE_ID_BYTES, node_id_from_raw, node_id_to_raw
 from protocols.core import NodeId
+from protocols.keyring.ring import KEY_BYTES, KEY_ID_BYTES, KEYS_MAX, key_id
 from protocols.limits import PACKET_BYTES_MAX
 
 MAGIC = 0xA1
 """First byte of a packet: this format, version 1."""
-KEY_BYTES = 32
-KEY_ID_BYTES = 4
 SALT_BYTES = 8
 TAG_BYTES = 16
 GENERATION_MAX = (1 << 32) - 1
 WINDOW_PACKETS = 1024
 SENDERS_MAX = 4096
 """Senders that a receiver keeps windows for; the one heard least recently is forgotten first."""
-SALTS_MAX = 4
-"""Windows kept for one sender: processes that started in one generation, which a correct sender never does."""
+SALTS_MAX = KEYS_MAX
+"""Windows kept for one sender. A correct one has a salt for every key that it has sealed with in this generation."""
 
 _HEADER = struct.Struct(f"!B{KEY_ID_BYTES}s{NODE_ID_BYTES}sI{SALT_BYTES}sQ")
 SEAL_OVERHEAD_BYTES = _HEADER.size + TAG_BYTES
@@ -72,11 +71,15 @@ class Opened(NamedTuple):
     message: bytes
 
 
-def key_id(key: bytes) -> bytes:
-    """How a packet names its key: a truncated hash, which tells nothing of the key."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(b"meshnode key id" + key)
-    return digest.finalize()[:KEY_ID_BYTES]
+def key_named_in(packet: bytes) -> bytes:
+    """The id of the key that a packet (no shorter than SEAL_OVERHEAD_BYTES) says it is sealed with."""
+    return packet[1 : 1 + KEY_ID_BYTES]
+
+
+def sender_named_in(packet: bytes) -> NodeId:
+    """Whom a packet (no shorter than SEAL_OVERHEAD_BYTES) names as its sender, which nothing has proven."""
+    begin = 1 + KEY_ID_BYTES
+    return node_id_from_raw(packet[begin : begin + NODE_ID_BYTES])
 
 
 def _cipher(key: bytes, sender: bytes, generation: int, salt: bytes) -> AESGCM:
@@ -85,7 +88,7 @@ def _cipher(key: bytes, sender: bytes, generation: int, salt: bytes) -> AESGCM:
 
 
 class Sealer:
-    """Seals what one process of one node says. `salt` must be drawn at random for every process."""
+    """Seals what one process of one node says with one key. `salt` must be drawn at random for each."""
 
     __slots__ = ("_cipher", "_counter", "_generation", "_key_id", "_label", "_salt", "_sender")
 
@@ -162,6 +165,14 @@ class Opener:
     def __len__(self) -> int:
         """Senders remembered."""
         return len(self._senders)
+
+    def rekey(self, keyring: Sequence[bytes]) -> None:
+        """Open what these keys have sealed, from now on. A key that stays keeps its windows: nothing opens twice."""
+        self._keys = {key_id(key): key for key in keyring}
+        for known in self._senders.values():
+            for name, salt in list(known.windows):
+                if name not in self._keys:
+                    del known.windows[name, salt]
 
     def open(self, packet: bytes) -> Opened:
         """The message in `packet` and who sealed it. Raises `BadPacket` and nothing else."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 import trio
@@ -31,7 +30,8 @@ from meshnode.transport.incoming import IncomingStreams
 from meshnode.transport.joins import JoinDoor
 from meshnode.transport.names import Names
 from meshnode.transport.outgoing import OutgoingStreams
-from meshnode.transport.seal import GENERATION_MAX, MESSAGE_BYTES_MAX, SALT_BYTES, BadPacket, Opener, Sealer
+from meshnode.transport.packets import Packets, Parked
+from meshnode.transport.seal import MESSAGE_BYTES_MAX, BadPacket, sender_named_in
 from meshnode.transport.streams import ALPN_JOIN, ALPN_MESH, Local
 from meshnode.transport.traffic import Traffic
 from meshnode.transport.twins import Life, Twin
@@ -50,7 +50,8 @@ class Transport:
     """Sends and receives for one node. `run` serves; `send` is called from within the same trio run.
 
     `on_message(sender, message)` and `on_drop(reason)` are called in between two steps of the trio loop and must not
-    block; nor must `on_twin(twin)`, which is told of another process with this identity (twins.py). `on_join` is the
+    block; nor must `on_twin(twin)`, which is told of another process with this identity (twins.py).
+    `on_unknown_key(sender)` hears whom packets name, unproven, whose key this node does not hold. `on_join` is the
     join desk's `handle` where this node holds the CA's key, else None. `generation` must grow with every start of the
     node (seal.py); the wall clock serves unless a better one is given.
     """
@@ -64,6 +65,7 @@ class Transport:
         advertise: str | None = None,
         on_message: Callable[[Endpoint, Message], None],
         on_drop: Callable[[str], None],
+        on_unknown_key: Callable[[NodeId], None] | None = None,
         on_join: Callable[[JoinRequest], Awaitable[JoinReply]] | None = None,
         on_twin: Callable[[Twin], None] | None = None,
         generation: int | None = None,
@@ -77,8 +79,15 @@ class Transport:
         self._on_drop = on_drop
         self._life = Life(on_twin or (lambda twin: None))
         self._door = JoinDoor(identity, secrets.founder_address, on_join, self._drop)
-        self.renew(int(time.time()) if generation is None else generation)
-        self._opener = Opener(secrets.keyring, identity.node_id, secrets.mesh)
+        self._packets = Packets(
+            secrets.keyring,
+            identity.node_id,
+            secrets.mesh,
+            generation=int(time.time()) if generation is None else generation,
+        )
+        self._parked = Parked()
+        self._parking = trio.Event()
+        self._on_unknown_key = on_unknown_key
         self._names = names or Names()
         self._sockets: tuple[socket.socket, socket.socket] | None = None
         self._address = ""
@@ -93,13 +102,14 @@ class Transport:
 
     def renew(self, generation: int) -> None:
         """Seal packets as of `generation` from now on: peers that saw a newer one refuse older packets (seal.py)."""
-        self._sealer = Sealer(
-            self._secrets.keyring[0],
-            self._identity.node_id,
-            self._secrets.mesh,
-            generation=min(generation, GENERATION_MAX),
-            salt=os.urandom(SALT_BYTES),
-        )
+        self._packets.renew(generation)
+
+    def rekey(self, keyring: Sequence[bytes], retiring: Sequence[bytes] = ()) -> None:
+        """Seal packets with the first key of `keyring` from now on, and open what it or `retiring` has sealed: also
+        what came a moment ago and had to wait for its key."""
+        self._packets.rekey(keyring, retiring)
+        for waiting in self._parked.take(keyring):
+            self._packet_came(waiting.packet, waiting.host, waiting.port)
 
     @property
     def address(self) -> str:
@@ -161,6 +171,7 @@ class Transport:
                 nursery.start_soon(self._incoming.run, trio.SocketListener(trio.socket.from_stdlib_socket(tcp)))
                 nursery.start_soon(self._datagrams.run)
                 await nursery.start(self._names.run)
+                nursery.start_soon(self._expire_parked)
                 task_status.started()
                 try:
                     await trio.sleep_forever()
@@ -207,7 +218,7 @@ class Transport:
         if where is None:
             self._drop("unresolved")
             return
-        packet = self._sealer.seal(receiver, data)
+        packet = self._packets.seal(receiver, data)
         if self._datagrams.send(packet, where):
             self.traffic.said(message, len(packet))
 
@@ -225,10 +236,13 @@ class Transport:
 
     def _packet_came(self, packet: bytes, host: str, port: int) -> None:
         try:
-            opened = self._opener.open(packet)
+            opened = self._packets.open(packet)
             message = decode_message(opened.message)
         except BadPacket as bad:
-            self._drop(f"packet_{bad.reason}")
+            if bad.reason == "unknown_key":
+                self._park(packet, host, port)
+            else:
+                self._drop(f"packet_{bad.reason}")
             return
         except BadMessage:
             self._drop("bad_message")
@@ -238,6 +252,25 @@ class Transport:
             return
         self.traffic.heard(message, len(packet))
         self._on_message(Endpoint(opened.sender, source_address(host, port)), message)
+
+    def _park(self, packet: bytes, host: str, port: int) -> None:
+        """Let a packet wait for its key; it counts as dropped when it has waited in vain."""
+        for _ in range(self._parked.put(packet, host, port, trio.current_time())):
+            self._drop("packet_unknown_key")
+        self._parking.set()
+        if self._on_unknown_key is not None:
+            self._on_unknown_key(sender_named_in(packet))
+
+    async def _expire_parked(self) -> None:
+        while True:
+            deadline_s = self._parked.deadline_s
+            if deadline_s is None:
+                self._parking = trio.Event()
+                await self._parking.wait()
+                continue
+            await trio.sleep_until(deadline_s)
+            for _ in range(self._parked.expire(trio.current_time())):
+                self._drop("packet_unknown_key")
 
     def _make_local(self) -> Local:
         server_tls, client_tls = server_context(self._identity), client_context(self._identity)

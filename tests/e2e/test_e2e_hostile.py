@@ -12,11 +12,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from meshnode.identity import client_context, load_identity
+from meshnode.certificates import node_id_to_raw
+from meshnode.identity import client_context, found_mesh, load_identity
 from meshnode.transport.frames import pack_frame
 from meshnode.transport.hello import encode_hello
+from meshnode.transport.packets import Packets
 from meshnode.transport.streams import ALPN_MESH
+from protocols.keyring.messages import Keys
+from protocols.keyring.ring import first_keyring
 from protocols.limits import FRAME_BYTES_MAX, PACKET_BYTES_MAX
+from protocols.membership.member import Accusation, Alive, Profile
+from protocols.membership.messages import Gossip, PushPull
+from protocols.wire import encode_message
 from scripts.localmesh import LocalNode
 from tests.e2e.e2e_relay import Relay, flipped, unchanged
 from tests.e2e.e2e_support import (
@@ -37,6 +44,7 @@ from tests.e2e.e2e_support import (
 
 pytestmark = pytest.mark.xdist_group("e2e-hostile")
 
+UDP_BYTES_MAX = 65_507
 HEADER_BYTES = 41
 """Of a sealed packet: magic, key id, sender, generation, salt, counter (meshnode/transport/seal.py)."""
 
@@ -136,6 +144,7 @@ async def test_packets_that_were_touched_copied_or_made_up_change_nothing() -> N
     async with watched() as both:
         await packets_replayed(both)
         await packets_tampered(both)
+        await packets_of_other_meshes_and_versions(both)
         await packets_tampered_on_the_way(both)
         await streams_tampered_on_the_way(both)
 
@@ -190,6 +199,39 @@ async def packets_tampered(both: Watched) -> None:
         for _ in range(20):
             both.throw(numbers.randbytes(numbers.randrange(1, 1500)))
         await any_counted(both.shelf, before, 20)
+    await both_well(both)
+
+
+async def packets_of_other_meshes_and_versions(both: Watched) -> None:
+    """Each is counted by its reason; members and keys stay what they were, and the node goes on."""
+    shelf, secrets = load_identity(both.shelf.directory)
+    stranger, others = found_mesh("mesh", "stranger")
+    (key,) = secrets.keyring
+    to_shelf = node_id_to_raw(shelf.node_id)
+
+    def sealed(message: bytes, *, by: bytes = key, mesh: str = secrets.mesh) -> bytes:
+        return Packets((by,), stranger.node_id, mesh, generation=1).seal(to_shelf, message)
+
+    accusation = Accusation(shelf.node_id, (1 << 62) - 1, stranger.node_id)
+    unknown = Alive(stranger.node_id, (1 << 62) - 2, Profile("stranger", "127.0.0.1:1"))
+    throws = [
+        ("packet_unknown_key", sealed(encode_message(Gossip((accusation,))), by=others.keyring[0])),
+        ("packet_tampered", sealed(encode_message(Gossip((accusation,))), mesh="another")),
+        ("packet_oversized", sealed(b"").ljust(UDP_BYTES_MAX, b"\0")),
+        ("bad_message", sealed(b"\x92\xcc\xff" + encode_message(Gossip((unknown,)))[2:])),  # version 255
+        ("bad_message", sealed(encode_message(Gossip((unknown,)))[:-1])),
+        ("bad_message", sealed(b"\x92\x01\x92\xa6gossip" + b"\x91" * 1000)),
+        ("wrong_carrier", sealed(encode_message(PushPull((unknown,), True)))),
+        ("wrong_carrier", sealed(encode_message(Keys(first_keyring([others.keyring[0]]))))),
+    ]
+    listed = await at(both.shelf, "keys")
+    for reason, packet in throws:
+        before = await drops_of(both.shelf)
+        both.throw(packet)
+        await counted(both.shelf, reason, before)
+    assert (await at(both.shelf, "keys")).document == listed.document
+    members = (await at(both.shelf, "members")).document["members"]
+    assert {member["name"]: member["generation"] for member in members} == {"desk": 1, "shelf": 1}
     await both_well(both)
 
 

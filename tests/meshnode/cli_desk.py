@@ -15,6 +15,7 @@ from meshnode.control.server import serve_control
 from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
 from protocols.detector.why import Explanation, Finding, OwnFindings, SuspicionView, Teller, Why
+from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
 from protocols.membership.views import (
     GetStatus,
     Leave,
@@ -78,6 +79,8 @@ class Desk:
                     NODE_ID, "desk", "files", "read_text", "Read a file.\nAll of it.", '{"type": "object"}'
                 )
                 return ToolsFound((found,), 1, ("shelf",))
+            case ListKeys() | AddKey() | UseKey() | RemoveKey():
+                return KeysReport("list", "", True, (), ())
             case CreateToken():
                 return TokenCreated("mesh1.secret", 2e9, command.uses)
             case Leave():

@@ -19,7 +19,7 @@ from meshnode.transport.names import Names
 from meshnode.transport.streams import ALPN_MESH
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
-from protocols.core import Endpoint, Message
+from protocols.core import Endpoint, Message, NodeId
 from protocols.membership.messages import Ping
 from protocols.tasks.messages import Concluded
 
@@ -65,6 +65,8 @@ class Party:
         self.received: list[tuple[Endpoint, Message]] = []
         self.dropped: list[str] = []
         self.twins: list[Twin] = []
+        self.named: list[NodeId] = []
+        """Senders that packets of an unknown key named."""
         self._changed = trio.Event()
         self.transport = Transport(
             identity,
@@ -73,6 +75,7 @@ class Party:
             advertise=advertise,
             on_message=self._on_message,
             on_drop=self._on_drop,
+            on_unknown_key=self._on_unknown_key,
             on_join=on_join,
             on_twin=self.twins.append,
             generation=generation,
@@ -85,6 +88,10 @@ class Party:
 
     def _on_drop(self, reason: str) -> None:
         self.dropped.append(reason)
+        self._tell()
+
+    def _on_unknown_key(self, sender: NodeId) -> None:
+        self.named.append(sender)
         self._tell()
 
     def _tell(self) -> None:

@@ -17,8 +17,8 @@ from meshnode.transport.seal import (
     BadPacket,
     Opener,
     Sealer,
-    key_id,
 )
+from protocols.keyring.ring import key_id
 from protocols.limits import PACKET_BYTES_MAX, UPDATES_BYTES_MAX
 
 KEY, OLD_KEY, OTHER_KEY = (bytes([n]) * 32 for n in (1, 2, 3))
