@@ -140,7 +140,7 @@ class _Window:
 
 
 class _Sender:
-    """What is known of one sender: its newest generation and the windows within it, oldest first."""
+    """What is known of one sender: its newest generation, and the windows within it, last heard last."""
 
     __slots__ = ("generation", "name", "windows")
 
@@ -167,12 +167,8 @@ class Opener:
         return len(self._senders)
 
     def rekey(self, keyring: Sequence[bytes]) -> None:
-        """Open what these keys have sealed, from now on. A key that stays keeps its windows: nothing opens twice."""
+        """Open what these keys have sealed, from now on. Windows stay: nothing opens twice, should a key come back."""
         self._keys = {key_id(key): key for key in keyring}
-        for known in self._senders.values():
-            for name, salt in list(known.windows):
-                if name not in self._keys:
-                    del known.windows[name, salt]
 
     def open(self, packet: bytes) -> Opened:
         """The message in `packet` and who sealed it. Raises `BadPacket` and nothing else."""
@@ -224,6 +220,8 @@ class Opener:
             known.generation = generation
             known.windows.clear()
         known.windows[window.key_id, salt] = window
-        if len(known.windows) > SALTS_MAX:
-            known.windows.popitem(last=False)
+        if len(known.windows) > 1:
+            known.windows.move_to_end((window.key_id, salt))
+            if len(known.windows) > SALTS_MAX:
+                known.windows.popitem(last=False)
         return known

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshnode.certificates import node_id_of, node_id_to_raw
 from meshnode.transport.packets import PARK_S, PARKED_MAX, Packets, Parked
-from meshnode.transport.seal import MESSAGE_BYTES_MAX, BadPacket, key_named_in, sender_named_in
+from meshnode.transport.seal import MESSAGE_BYTES_MAX, SALTS_MAX, BadPacket, key_named_in, sender_named_in
 from protocols.core import Endpoint
 from protocols.keyring.ring import key_id
 from protocols.membership.messages import Ping
@@ -77,6 +77,29 @@ def test_no_nonce_is_used_twice_however_often_the_primary_goes_back_and_forth() 
     for packet in opened:
         assert bob.open(packet).message == b"x"
     assert {refusal(bob, packet) for packet in opened} == {"replayed"}  # every window is still there
+
+
+def test_the_window_of_a_key_that_is_in_use_outlives_any_number_of_others() -> None:
+    alice, bob = packets_of(ALICE), packets_of(BOB)
+    opened: list[bytes] = []
+    for number in range(2 * SALTS_MAX):
+        for primary in (OLD, bytes([50 + number]) * 32):
+            alice.rekey((primary, OLD), ())
+            bob.rekey((primary, OLD), ())
+            packet = alice.seal(TO_BOB, b"x")
+            bob.open(packet)
+            if primary == OLD:
+                opened.append(packet)
+    assert {refusal(bob, packet) for packet in opened} == {"replayed"}
+
+
+def test_a_key_that_comes_back_does_not_bring_back_what_it_had_opened() -> None:
+    alice, bob = packets_of(ALICE), packets_of(BOB)
+    packet = alice.seal(TO_BOB, b"x")
+    bob.open(packet)
+    bob.rekey((NEW,), ())
+    bob.rekey((NEW, OLD), ())
+    assert refusal(bob, packet) == "replayed"
 
 
 def test_a_renewed_generation_outdoes_the_one_before_under_every_key() -> None:

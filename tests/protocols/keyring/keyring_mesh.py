@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from protocols.core import NANOS_PER_S, Carrier, Endpoint, Instant, Put
 from protocols.keyring.keeper import KEYRING_KEY, keyring_at_start
 from protocols.keyring.ring import KEY_BYTES, Keyring, first_keyring, held, key_id
-from protocols.keyring.views import KeysChanged
+from protocols.keyring.views import KeysChanged, TellKeys
 from tests.protocols.harness import Host, World, config_of
 
 OLD, NEW, NEWER = (bytes([number]) * KEY_BYTES for number in (1, 2, 3))
@@ -61,6 +61,7 @@ class SealedWorld(World):
         if key not in (UNSEALED, *self.keys_of(target)):
             self.parked.append((source, target, data, self.now))
             self.after(PARK, self._expire)
+            target.request(TellKeys(source.config.node_id))
             return
         self.opened += key != UNSEALED
         super()._deliver(source, target, message)

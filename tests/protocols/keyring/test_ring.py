@@ -121,6 +121,12 @@ def test_a_key_that_is_removed_here_and_made_primary_there_is_held_while_it_is_t
     assert secrets_of(back) == [OLD]
 
 
+def test_of_an_addition_and_a_removal_of_one_version_the_removal_counts() -> None:
+    gone, held_on = (Keyring((KeyEntry(key_id(NEW), 5, secret),), FIRST.primary) for secret in (b"", NEW))
+    for both in (joined(gone, held_on), joined(held_on, gone)):
+        assert NEW not in secrets_of(both)
+
+
 @pytest.mark.parametrize(
     "ring",
     [

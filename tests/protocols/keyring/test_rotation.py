@@ -7,7 +7,7 @@ import pytest
 from protocols.core import Outcome, Refused, Unknown
 from protocols.keyring.keeper import ANSWER_WAIT, KEYRING_KEY, LINGER, OPERATIONS_MAX
 from protocols.keyring.messages import Keys, KeysAsk, KeysHeld, KeysRefused
-from protocols.keyring.ring import KEYS_MAX, KeyEntry, Keyring, first_keyring, held, key_id, with_added
+from protocols.keyring.ring import KEYS_MAX, KeyEntry, Keyring, first_keyring, held, key_id, with_added, with_primary
 from protocols.keyring.views import (
     AddKey,
     KeyringRejected,
@@ -24,6 +24,7 @@ from tests.protocols.harness import Host, World, endpoint_of, id_of
 from tests.protocols.keyring.keyring_mesh import NEW, NEW_ID, NEWER, NEWER_ID, OLD, OLD_ID, SealedWorld
 
 Command = ListKeys | AddKey | UseKey | RemoveKey
+FIRST = first_keyring([OLD])
 
 
 def reported(outcome: Outcome) -> KeysReport:
@@ -126,6 +127,42 @@ def test_a_newcomer_with_the_keys_of_its_token_catches_up_when_it_joins() -> Non
     assert world.unopened == []
 
 
+def test_a_member_that_was_cut_off_catches_up_when_the_cut_heals() -> None:
+    world = SealedWorld()
+    a, b, c = world.sealed_mesh("a", "b", "c")
+    world.split(("a", "b"), ("c",))
+    world.run_until(lambda: a.sees("c") is State.DEAD and b.sees("c") is State.DEAD and c.sees("a") is State.DEAD)
+    for command in (AddKey(NEW), UseKey(NEW_ID), RemoveKey(OLD_ID)):
+        done(a, command)
+    world.run(30)
+    world.heal()
+    world.run_until(lambda: all(host.sees(name) is State.ALIVE for host in (a, b, c) for name in "abc"))
+    assert holds(c) == [NEW]
+    world.run(30)
+    assert world.unopened == []
+
+
+def test_a_pause_of_the_network_that_nobody_died_of_costs_a_moment() -> None:
+    """Cut off for a rotation that was forced: the first packet that does not open makes the two ends speak."""
+    world = SealedWorld()
+    a, b, c = world.sealed_mesh("a", "b", "c")
+    world.run(3)
+    done(a, AddKey(NEW))
+    world.split(("a", "b"), ("c",))
+    forced = a.request(UseKey(NEW_ID, force=True))
+    world.run_until(lambda: holds(b)[0] == NEW, within_s=12)
+    a.request(RemoveKey(OLD_ID, force=True))
+    world.run_until(lambda: holds(b) == [NEW], within_s=12)
+    assert forced in a.outcomes
+    assert holds(c) == [OLD, NEW]
+    world.heal()
+    world.run(3)
+    assert [holds(host) for host in (a, b, c)] == [[NEW]] * 3
+    lost = len(world.unopened)
+    world.run(30)
+    assert len(world.unopened) <= lost + 5
+
+
 def test_a_restart_keeps_it() -> None:
     world = SealedWorld()
     a, b = world.sealed_mesh("a", "b")
@@ -155,6 +192,18 @@ def test_use_is_refused_until_all_live_members_hold_the_key() -> None:
     done(a, UseKey(NEW_ID))  # asking gives it the key
     assert [holds(host)[0] for host in (a, b, c)] == [NEW] * 3
     assert world.unopened == []
+
+
+def test_a_change_at_a_member_that_is_behind_outdoes_what_it_has_missed() -> None:
+    world = SealedWorld()
+    a, b, c = world.sealed_mesh("a", "b", "c")
+    world.lets_through = lambda source, target, message: target is not c or not isinstance(message, Keys | KeysAsk)
+    for command in (AddKey(NEW), UseKey(NEW_ID, force=True), UseKey(OLD_ID, force=True), UseKey(NEW_ID, force=True)):
+        assert reported(a.ask(command)).done
+    assert (holds(b)[0], holds(c)[0]) == (NEW, OLD)
+    world.lets_through = lambda source, target, message: True
+    done(c, UseKey(OLD_ID))
+    assert [holds(host) for host in (a, b, c)] == [[OLD, NEW]] * 3
 
 
 def test_force_uses_a_key_that_not_everybody_holds() -> None:
@@ -268,6 +317,21 @@ def test_a_key_that_goes_opens_packets_for_a_moment_longer() -> None:
     assert a.facts_of(KeysChanged)[-1].retiring == (OLD,)
     world.run(0.2)
     assert a.facts_of(KeysChanged)[-1] == KeysChanged((NEW,), ())
+
+
+def test_a_key_that_was_going_and_is_held_again_stays() -> None:
+    world = SealedWorld()
+    a, b = world.sealed_mesh("a", "b")
+    done(a, AddKey(NEW))
+    world.run(5)
+    elsewhere = with_primary(with_primary(b.node.keyring.ring, held(b.node.keyring.ring)[1]), held(FIRST)[0])
+    elsewhere = with_primary(elsewhere, held(b.node.keyring.ring)[1])  # three changes that a has not heard of
+    done(a, RemoveKey(NEW_ID))
+    a.hears(b.endpoint, Keys(elsewhere))
+    assert holds(a) == [NEW, OLD]
+    world.run(LINGER / 1e9 + 1)
+    assert a.facts_of(KeysChanged)[-1].keys == (NEW, OLD)
+    assert a.facts_of(KeysChanged)[-1].retiring == ()
 
 
 def test_a_stranger_that_is_behind_is_told_and_tells() -> None:
