@@ -71,8 +71,8 @@ def not_everywhere(key: str, without: Sequence[KeyHolder]) -> tuple[str, str, st
         "key_not_everywhere",
         f"Key {key} was not made the primary: not every live member is known to hold it ({_named(without)}). They "
         "could not open packets that are sealed with it.",
-        f"Run `meshnode keys use {key}` again once they answer. With --force it is done all the same, and they lose "
-        "packets until they have caught up.",
+        f"Run `meshnode keys use {key}` again once they answer; one that runs an older meshnode knows no rotation and "
+        "has to be upgraded. With --force it is done all the same, and they lose packets until they have caught up.",
     )
 
 

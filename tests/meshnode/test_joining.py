@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from meshnode.certificates import check_certificate, node_id_of
 from meshnode.errors import MeshError
-from meshnode.identity import found_mesh, public_bytes
+from meshnode.identity import KEY_BYTES, KEYS_MAX, found_mesh, public_bytes
 from meshnode.joining import (
     NAME_PROMISED_S,
     BadJoinMessage,
@@ -66,6 +66,16 @@ def founder(tmp_path: Path) -> Founder:
 
 def request_of(token: JoinToken, name: str, key: Ed25519PrivateKey) -> JoinRequest:
     return JoinRequest(token.token_id, token.secret, public_bytes(key), name, bytes(64))
+
+
+async def test_a_newcomer_gets_the_packet_keys_of_the_day(founder: Founder) -> None:
+    """A token outlives a rotation: what it lets in with is decided when it is used."""
+    _, token = await founder.desk.issue(60.0, 2)
+    keys = tuple(bytes([number]) * KEY_BYTES for number in range(KEYS_MAX + 3))
+    founder.desk.rekey(keys[:2])
+    assert (await founder.ask(token, "bob")).keyring == keys[:2]
+    founder.desk.rekey(keys)  # two halves may hold more than a newcomer is given; it learns the others as it joins
+    assert (await founder.ask(token, "carol")).keyring == keys[:KEYS_MAX]
 
 
 async def test_a_newcomer_becomes_a_member(founder: Founder) -> None:
