@@ -349,7 +349,8 @@ class Daemon:
         log.debug("dropped", reason=reason)
 
     def _on_unknown_key(self, sender: NodeId) -> None:
-        if self._driver is not None:
+        # Whoever is no member, or makes senders up, costs no step of the core.
+        if self._driver is not None and self._node is not None and self._node.swim.table.get(sender) is not None:
             self._driver.tell(TellKeys(sender))
 
     async def _perform(self, action: Action) -> Result:

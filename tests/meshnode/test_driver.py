@@ -293,6 +293,14 @@ async def test_a_caller_that_gives_up_does_not_take_its_request_back_and_a_late_
         rig.driver.feed(request(7))
 
 
+async def test_a_command_that_is_told_is_handed_over_and_its_outcome_is_nobodys() -> None:
+    async with driven(lambda event: [Reply(event.id, Left(0))] if isinstance(event, Request) else []) as rig:
+        rig.driver.tell(GetStatus())
+        rig.driver.tell(GetStatus())
+        assert isinstance(await rig.driver.request(GetStatus()), Left)
+        assert [event.id for event in rig.core.events if isinstance(event, Request)] == [1, 2, 3]
+
+
 async def test_a_second_outcome_for_one_request_is_a_broken_core() -> None:
     async with driven(
         lambda event: [Reply(1, Left(0)), Reply(1, Left(1))] if isinstance(event, Request) else []
