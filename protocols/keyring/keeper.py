@@ -329,7 +329,11 @@ class KeyringKeeper:
         """Tell the caller how it came out, once all of it is durable here."""
         behind = [each for each in operation.answers.values() if not self._has_followed(operation, each)]
         told = refusals.left_to_do(operation.action, behind) if behind else ("", "", "")
-        report = self._report_of(operation, True, *told)
+        mine = tuple(key.key_id.hex() for key in held(self.ring))
+        counts = self._has_followed(operation, KeyHolder(self._id, self._name, "ok", mine))
+        if operation.key is not None and not counts:
+            told = refusals.outdone(operation.action, operation.key.key_id.hex(), mine[0])
+        report = self._report_of(operation, counts, *told)
         if operation.action == "list":
             self._outbox.reply(operation.request_id, report)
             return
@@ -343,7 +347,7 @@ class KeyringKeeper:
         name = operation.key.key_id.hex()
         match operation.action:
             case "use":
-                return holder.keys[:1] == (held(self.ring)[0].key_id.hex(),)
+                return holder.keys[:1] == (name,)
             case "remove":
                 return name not in holder.keys
             case _:

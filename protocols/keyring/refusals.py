@@ -85,6 +85,15 @@ def in_use(key: str, users: Sequence[KeyHolder]) -> tuple[str, str, str]:
     )
 
 
+def outdone(action: str, key: str, primary: str) -> tuple[str, str, str]:
+    return (
+        "outdone",
+        f"Another node changed the keyring at the same moment, and that counts: `{action}` of key {key} was not made. "
+        f"The primary is {primary}.",
+        "Look at `meshnode keys list`, and ask again if it still is what you want.",
+    )
+
+
 def left_to_do(action: str, behind: Sequence[KeyHolder]) -> tuple[str, str, str]:
     if action == "list":
         return (

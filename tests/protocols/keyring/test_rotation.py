@@ -300,9 +300,24 @@ def test_two_nodes_change_the_primary_at_once() -> None:
     asked = {host: host.request(UseKey(name)) for host, name in ((a, NEW_ID), (b, NEWER_ID))}
     world.run(20)
     reports = [reported(host.outcomes[number]) for host, number in asked.items()]
-    assert [report.done for report in reports] == [True, True]
     assert len({host.node.keyring.ring for host in (a, b, c)}) == 1
     assert sorted(holds(a)) == [OLD, NEW, NEWER]
+    for report in reports:  # nobody is told that its key seals where another one does
+        assert report.done == (report.key == key_id(holds(a)[0]).hex())
+        assert report.code == ("" if report.done else "outdone")
+    assert world.unopened == []
+
+
+def test_a_key_is_removed_at_one_node_and_made_the_primary_at_another_at_once() -> None:
+    world = SealedWorld()
+    a, b, c = world.sealed_mesh("a", "b", "c")
+    done(a, AddKey(NEW))
+    removal, use = a.request(RemoveKey(NEW_ID)), b.request(UseKey(NEW_ID))
+    world.run(20)
+    assert [holds(host) for host in (a, b, c)] == [[NEW, OLD]] * 3
+    assert reported(b.outcomes[use]).done
+    report = reported(a.outcomes[removal])
+    assert (report.done, report.code) == (False, "outdone")
     assert world.unopened == []
 
 
