@@ -23,6 +23,20 @@ WEIGHT_MAX = 32
 HANDLERS_MAX = 64
 HANDLER_CHARS_MAX = 64
 
+EVENT_BYTES_MAX = 512
+"""Name and payload of a user event or a query together (serf's limit): two of them fit a packet."""
+EVENT_NAME_CHARS_MAX = 64
+QUERY_ANSWER_BYTES_MAX = 1024
+"""One node's answer to a query: it fits a packet (serf's limit)."""
+QUERY_TIMEOUT_MS_MIN = 100
+QUERY_TIMEOUT_MS_MAX = 45_000
+"""An asker waits no longer than one call over MCP may take (DESIGN 9)."""
+RUMOURS_PER_PACKET_MAX = 16
+EVENTS_PER_FRAME_MAX = 512
+"""Recent events that a node keeps for those that missed them, and hands over at once (serf's buffer)."""
+EVENT_MARKS_PER_FRAME_MAX = 4096
+EVENT_WAIT_MS_MAX = 50_000
+
 PAYLOAD_BYTES_MAX = 256 * 1024
 OUTPUT_BYTES_MAX = 256 * 1024
 DETAIL_CHARS_MAX = 2000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from random import Random
 from typing import assert_never
 
@@ -40,14 +41,18 @@ from protocols.detector.why import Explainer, Why
 from protocols.keyring.keeper import KeyringKeeper, keyring_at_start
 from protocols.keyring.messages import Keys, KeysAsk, KeysHeld, KeysRefused
 from protocols.keyring.views import AddKey, ListKeys, RemoveKey, TellKeys, UseKey
+from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
+from protocols.membership.events import EVENTS_TAG
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import Suggest
 from protocols.membership.member import Member, Profile, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
+from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
 from protocols.outbox import NEVER, Journal, Outbox
+from protocols.standing import answer_of
 from protocols.tasks.asker import Asker, local, remote, respond
 from protocols.tasks.asking import Asking
 from protocols.tasks.book import coordinator_prefix
@@ -130,6 +135,9 @@ class Node:
             self._journal,
         )
         self.membership.before_table = self.keyring.tell
+        self.spreading = self.membership.spreading
+        self.spreading.events.recall(records.values())
+        self.spreading.queries.answer = partial(answer_of, self)
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -154,7 +162,10 @@ class Node:
             self._fire(now)
         elif type(event) is Received and type(event.message) is Gossip and self.phase is not Phase.STARTING:
             # Most events of a large mesh that has news, and most of them tell what is known: nothing is to be done.
-            if not self.membership.on_gossip(now, event.message):
+            told = self.membership.on_gossip(now, event.message)
+            if event.message.rumours:
+                self.spreading.heard(now, event.sender.node_id, event.message.rumours)
+            elif not told:
                 return Step([], self._wake_at)
             wake_at = self._rearm(now)
             return Step(self._outbox.drain(), wake_at)
@@ -182,6 +193,7 @@ class Node:
     def check(self) -> None:
         """Raise `InvariantViolation` where the state breaks a promise."""
         self.swim.check()
+        self.spreading.events.check()
         if not self.tasks.book.check():
             raise InvariantViolation("the task indexes differ from the tasks")
         if not self.worker.check():
@@ -270,6 +282,7 @@ class Node:
             version=VERSION,
         )
         self._outbox.notify(NodeStarted(config.node_id, self.generation))
+        self.spreading.begin(self.generation, joining=self.membership.has_to_join)
         if self.phase is Phase.SERVING:
             self.swim.come_alive(now, self.generation, profile)
             return
@@ -293,6 +306,8 @@ class Node:
         kind, _, rest = tag.partition(" ")
         if kind in (TASK_TAG, SUBMIT_TAG):
             self.tasks.saved(now, rest.partition(" ")[0])
+        elif kind == EVENTS_TAG:
+            self.spreading.saved(now)
         elif kind == GENERATION_TAG and int(rest) == self.generation:
             # Any other was outgrown while it was saved, and the one that replaces it is not durable yet.
             self._generation_saved(now)
@@ -319,6 +334,8 @@ class Node:
                 self.membership.on_ping(now, sender, message)
             case Gossip():
                 self.membership.on_gossip(now, message)
+                if message.rumours:
+                    self.spreading.heard(now, sender.node_id, message.rumours)
             case Nack():
                 self.membership.on_nack(sender, message)
             case StreamPing():
@@ -336,6 +353,8 @@ class Node:
                 self._gathered(now)
             case Reached():
                 self._gathered(now, self.confirmer.on_reached(now, sender, message))
+            case EventDigest() | EventsWanted() | Events() | QueryAsk() | QueryAnswer():
+                self.spreading.received(now, sender, message)
             case Assign():
                 self.worker.on_assign(now, sender, message)
             case RunEnded():
@@ -423,6 +442,8 @@ class Node:
                 self.asking.find_tools(now, request_id, command)
             case ListKeys() | AddKey() | UseKey() | RemoveKey() | TellKeys():
                 self.keyring.requested(now, request_id, command)
+            case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
+                self.spreading.requested(now, request_id, command)
             case ListMembers():
                 self._outbox.reply(request_id, self._member_list(now))
             case Why():
@@ -439,6 +460,10 @@ class Node:
                 self._outbox.reply(request_id, refused)
 
     # Views.
+
+    def uptime(self, now: Instant) -> Instant:
+        """Nanoseconds since the first event of this life."""
+        return now - self._started_at
 
     def _is_alive(self, node_id: NodeId) -> bool:
         member = self.swim.table.get(node_id)
@@ -492,7 +517,7 @@ class Node:
             version=VERSION,
             generation=self.generation,
             incarnation=me.incarnation,
-            uptime_s=round((now - self._started_at) / NANOS_PER_S, 3),
+            uptime_s=round(self.uptime(now) / NANOS_PER_S, 3),
             phase=phase,
             members_alive=table.count(State.ALIVE),
             members_suspect=table.count(State.SUSPECT),

@@ -66,3 +66,20 @@ class NodeStarted(Fact, frozen=True, tag="node_started", gc=False):
 
     node_id: NodeId
     generation: int
+
+
+class EventDelivered(Fact, frozen=True, tag="event_delivered", gc=False):
+    """This node's users are given an event: once, and those of one origin in the order in which they were sent."""
+
+    origin: NodeId
+    generation: int
+    number: int
+    ltime: int
+
+
+class QueryClosed(Fact, frozen=True, tag="query_closed", gc=False):
+    """A query of this node's users is over: so many members were asked, so many answered."""
+
+    name: str
+    asked: int
+    answered: int

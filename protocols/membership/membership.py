@@ -13,13 +13,15 @@ from protocols.config import NodeConfig
 from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId, Put
 from protocols.detector.evidence import Evidence, quantile
 from protocols.detector.probe import Prober
-from protocols.limits import MEMBERS_PER_FRAME_MAX
+from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_BYTES_MAX
 from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
 from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.hints import Suggest, Suggested
-from protocols.membership.member import STATE_MASK, Member, Profile, State, Update
+from protocols.membership.member import STATE_MASK, Member, Profile, State, Update, size_bound
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.rumours import Rumour
+from protocols.membership.spreading import Spreading
 from protocols.membership.swim import Swim
 from protocols.membership.views import MembershipStatus
 from protocols.meter import PerMinute
@@ -50,6 +52,8 @@ class Membership:
         self.tables_answered = 0
         self._saved_peers = peers.addresses if peers else ()
         self._healer = Healer(config, rng, self._saved_peers)
+        self.spreading = Spreading(config, self.swim, outbox, journal)
+        self._rumours = self.spreading.queue
         self._next_gossip: Instant = NEVER
         self._next_housekeeping: Instant = NEVER
         self.deadline: Instant = NEVER
@@ -62,6 +66,12 @@ class Membership:
     @property
     def must_join(self) -> bool:
         return self._healer.must_join
+
+    @property
+    def has_to_join(self) -> bool:
+        """There is somebody to ask for the mesh: a seed that is not this node itself, or a remembered peer."""
+        places = (*self.config.seeds, *self._saved_peers)
+        return any(place != self.config.address for place in places)
 
     def start(self, now: Instant, generation: int, profile: Profile) -> None:
         """Begin to take part; the generation is durable."""
@@ -116,7 +126,9 @@ class Membership:
             deadline = self._healer.deadline
         if self._next_housekeeping < deadline:
             deadline = self._next_housekeeping
-        if self.swim.queue.size and self._next_gossip < deadline and len(self.table.rows) > 1:
+        if self.spreading.deadline < deadline:
+            deadline = self.spreading.deadline
+        if (self.swim.queue.size or self._rumours.size) and self._next_gossip < deadline and len(self.table.rows) > 1:
             deadline = self._next_gossip
         self.deadline = deadline
 
@@ -132,7 +144,9 @@ class Membership:
             self._probe(now)
         if now >= self._healer.deadline:
             self._exchange(now)
-        if now >= self._next_gossip and swim.queue.size:
+        if now >= self.spreading.deadline:
+            self.spreading.fire(now)
+        if now >= self._next_gossip and (swim.queue.size or self._rumours.size):
             self._gossip(now)
             self._next_gossip = now + self._swim_config.gossip_interval
         if now >= self._next_housekeeping:
@@ -192,15 +206,26 @@ class Membership:
         members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
         if not members:
             return
-        gossip = Gossip(swim.queue.take(swim.retransmits(), len(members)))
+        limit = swim.retransmits()
+        if self._rumours.size:
+            gossip = Gossip(*self._news_and_rumours(now, limit, len(members)))
+        else:
+            gossip = Gossip(swim.queue.take(limit, len(members)))
         for member in members:
             self._outbox.send(member.endpoint, gossip)
+
+    def _news_and_rumours(self, now: Instant, limit: int, copies: int) -> tuple[tuple[Update, ...], tuple[Rumour, ...]]:
+        """One packet of both: news of members first, what users say in the room that is left."""
+        updates = self.swim.queue.take(limit, copies, UPDATES_BYTES_MAX - self._rumours.claim())
+        left = UPDATES_BYTES_MAX - sum(map(size_bound, updates))
+        return updates, self._rumours.take(now, limit, copies, left)
 
     def _exchange(self, now: Instant) -> None:
         me = self.swim.me
         assert me is not None
         for target in self._healer.fire(now, self.table, me):
             self._send_table(now, target, answer=True)
+            self.spreading.events.exchange(target)
 
     def _send_table(self, now: Instant, to: Endpoint, *, answer: bool) -> None:
         self.before_table(to)

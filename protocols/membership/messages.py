@@ -9,6 +9,7 @@ from msgspec import Meta
 from protocols.core import Carrier, Statement
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_PER_PACKET_MAX
 from protocols.membership.member import Accusation, Address, Alive, Believed, Id, Refutation
+from protocols.membership.rumours import RumourMessage, Rumours
 
 Updates = Annotated[tuple[Alive | Accusation | Refutation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
 Rows = Annotated[tuple[Alive | Believed, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
@@ -64,10 +65,11 @@ class StreamAck(Statement, frozen=True, array_like=True, tag="sack", gc=False):
 
 
 class Gossip(Statement, frozen=True, array_like=True, tag="gossip", gc=False):
-    """Updates alone, between probes."""
+    """Updates alone, between probes; behind them, where there is room, what users say (`rumours.py`)."""
 
     carrier: ClassVar[Carrier] = Carrier.DATAGRAM
     updates: Updates
+    rumours: Rumours = ()
 
 
 class PushPull(Statement, frozen=True, array_like=True, tag="pushpull", gc=False):
@@ -78,4 +80,4 @@ class PushPull(Statement, frozen=True, array_like=True, tag="pushpull", gc=False
     answer: bool
 
 
-MembershipMessage: TypeAlias = Ping | PingReq | Ack | Nack | StreamPing | StreamAck | Gossip | PushPull
+MembershipMessage: TypeAlias = Ping | PingReq | Ack | Nack | StreamPing | StreamAck | Gossip | PushPull | RumourMessage

@@ -6,6 +6,7 @@ from protocols.core import Stored
 
 GENERATION_KEY = "node/generation"
 PEERS_KEY = "membership/peers"
+HEARD_PREFIX = "events/heard/"
 
 
 class Generation(Stored, frozen=True, tag="generation"):
@@ -18,3 +19,13 @@ class Peers(Stored, frozen=True, tag="peers"):
     """Key `membership/peers`: where to look for the mesh after a restart."""
 
     addresses: tuple[str, ...]
+
+
+class Heard(Stored, frozen=True, tag="heard"):
+    """Key `events/heard/ORIGIN`: the last user event of that node that this node's users were given, or that it sent
+    itself. What it names, and all that the origin sent before, is not given to them again. `clock` is where this node's
+    Lamport clock stood then: a later life begins there."""
+
+    generation: int
+    number: int
+    clock: int

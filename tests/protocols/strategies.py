@@ -16,7 +16,7 @@ from protocols.detector.messages import DetectorMessage
 from protocols.keyring.messages import KeyringMessage
 from protocols.keyring.ring import Keyring
 from protocols.membership.messages import MembershipMessage
-from protocols.membership.records import Generation, Peers
+from protocols.membership.records import Generation, Heard, Peers
 from protocols.tasks.messages import TaskMessage
 from protocols.tasks.task import TaskProgress, TaskSpec
 
@@ -26,7 +26,7 @@ MESSAGE_TYPES: tuple[type[Message], ...] = (
     *get_args(KeyringMessage),
     *get_args(TaskMessage),
 )
-STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, Keyring, TaskSpec, TaskProgress)
+STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, Heard, Keyring, TaskSpec, TaskProgress)
 TEXT_MAX = 40
 ITEMS_MAX = 4
 

@@ -13,6 +13,7 @@ from protocols.core import Carrier, Message, Promise, Statement, Stored
 from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, size_bound
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import Generation
+from protocols.membership.rumours import QueryAnswer, QueryAsk, UserEvent
 from protocols.tasks.messages import Ask, Concluded
 from protocols.tasks.task import CancelTask, GetTask
 from protocols.tools import FindTools, LocalToolsFor
@@ -64,10 +65,14 @@ def test_the_bytes_are_those_of_the_first_release() -> None:
     """Plain MessagePack, spelt out: a change here can not be read by nodes that run today."""
     assert encode_message(Ping(7)) == b"\x92\x01\x93\xa4ping\x07\x90"
     assert encode_message(Ack(1, (Accusation("b", 6, "c"),))) == b"\x92\x01\x93\xa3ack\x01\x91\x94\xa1x\xa1b\x06\xa1c"
-    assert encode_message(Gossip((Refutation("b", 4),))) == b"\x92\x01\x92\xa6gossip\x91\x93\xa1r\xa1b\x04"
+    refutation = b"\xa6gossip\x91\x93\xa1r\xa1b\x04"
+    assert encode_message(Gossip((Refutation("b", 4),))) == b"\x92\x01\x93" + refutation + b"\x90"
+    assert decode_message(b"\x92\x01\x92" + refutation) == Gossip((Refutation("b", 4),))  # as it was before events
+    event = UserEvent("b", 1, 2, 3, "n", "p")
+    assert encode_message(Gossip((), (event,))) == b"\x92\x01\x93\xa6gossip\x90\x91\x97\xa1e\xa1b\x01\x02\x03\xa1n\xa1p"
     profile = b"\x96\xa1n\xa3a:1\x91\xa1h\xa1z\x02\xa1v"
     alive = Alive("b", 4, Profile("n", "a:1", ("h",), "z", 2, "v"))
-    assert encode_message(Gossip((alive,))) == b"\x92\x01\x92\xa6gossip\x91\x94\xa1a\xa1b\x04" + profile
+    assert encode_message(Gossip((alive,))) == b"\x92\x01\x93\xa6gossip\x91\x94\xa1a\xa1b\x04" + profile + b"\x90"
     assert encode_message(PushPull((Believed(alive, 6, "c", 5),), answer=True)) == (
         b"\x92\x01\x93\xa8pushpull\x91\x95\xa1b\x94\xa1a\xa1b\x04" + profile + b"\x06\xa1c\x05\xc3"
     )
@@ -169,5 +174,5 @@ def test_the_size_bound_is_an_upper_bound(update: object) -> None:
 @settings(max_examples=100, deadline=None)
 def test_the_carrier_is_a_property_of_the_type(message: object) -> None:
     assert isinstance(message, Message)
-    expected = Carrier.DATAGRAM if isinstance(message, Ping | PingReq | Ack | Nack | Gossip) else Carrier.STREAM
-    assert message.carrier is expected
+    datagram = isinstance(message, Ping | PingReq | Ack | Nack | Gossip | QueryAsk | QueryAnswer)
+    assert message.carrier is (Carrier.DATAGRAM if datagram else Carrier.STREAM)

@@ -15,6 +15,7 @@ from protocols.detector.probe import RELAYS_MAX, Prober
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import State
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
+from protocols.membership.rumours import EventDigest
 from tests.protocols.detector.probe_kit import host_among, next_ping, pinged
 from tests.protocols.harness import Host, World, accuse, endpoint_of, id_of
 
@@ -336,5 +337,5 @@ def test_a_quiet_mesh_has_no_news_to_tell() -> None:
     for host in hosts:
         host.hush()
     world.run(4)
-    assert {type(message) for host in hosts for _, message in host.said} <= {Ping, Ack, PushPull}
+    assert {type(message) for host in hosts for _, message in host.said} <= {Ping, Ack, PushPull, EventDigest}
     assert all(host.told() == [] for host in hosts)

@@ -1,0 +1,392 @@
+"""User events over gossip: each one once, in order, through losses, cuts and restarts, and past broken peers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from protocols.config import SwimConfig
+from protocols.core import Message, Refused
+from protocols.limits import EVENT_BYTES_MAX
+from protocols.membership.event_views import EventList, EventSent, ReadEvents, SendEvent
+from protocols.membership.events import GIVE_UP_AFTER, HELD_MAX, QUEUED_MAX, WINDOW
+from protocols.membership.facts import EventDelivered
+from protocols.membership.lamport import AHEAD_MAX, LEAP_MAX, LamportClock
+from protocols.membership.member import State
+from protocols.membership.messages import Gossip
+from protocols.membership.rumours import EventDigest, Events, EventsWanted, Mark, UserEvent
+from tests.protocols.harness import Host, World, alive, config_of, endpoint_of, id_of
+
+TOP = (1 << 62) - 1
+MINUTE = 60 * 10**9
+
+
+def event(origin: str, number: int, *, ltime: int = 0, generation: int = 1, payload: str = "") -> UserEvent:
+    return UserEvent(id_of(origin), generation, number, ltime or number, "told", payload or f"{origin}{number}")
+
+
+def payloads(host: Host, *, after: str = "") -> list[str]:
+    """What users of `host` can read."""
+    listed = host.ask(ReadEvents(after, limit=512))
+    assert isinstance(listed, EventList)
+    return [each.payload for each in listed.events]
+
+
+def send(host: Host, payload: str) -> EventSent:
+    sent = host.ask(SendEvent("told", payload))
+    assert isinstance(sent, EventSent), sent
+    return sent
+
+
+def met(*names: str, checked: bool = True) -> Host:
+    """A host by itself that has heard of others, none of which answers."""
+    host = World().add("a", config_of("a")).start()
+    host.checked = checked
+    host.world.run(0.1)
+    host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in names)))
+    return host
+
+
+def hears(host: Host, events: Iterable[UserEvent], *, by: str = "z") -> None:
+    for each in events:
+        host.hears(endpoint_of(by), Gossip((), (each,)))
+    host.world.run(0.1)
+
+
+# What is promised.
+
+
+def test_an_event_reaches_every_node_once_and_its_sender_at_once() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c", "d", "e", "f")
+    sent = send(hosts[2], "hello")
+    assert (sent.number, sent.members) == (1, 6)
+    assert payloads(hosts[2]) == ["hello"]
+    world.run(30)
+    for host in hosts:
+        assert payloads(host) == ["hello"]
+        assert len(host.facts_of(EventDelivered)) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_events_of_one_origin_come_in_order_through_a_network_that_loses_doubles_and_reorders(seed: int) -> None:
+    world = World(seed)
+    hosts = world.mesh("a", "b", "c", "d", "e", "f", "g")
+    world.loss, world.copies, world.jitter = 0.3, 0.3, 500_000_000
+    said: dict[str, list[str]] = {"b": [], "e": []}
+    for number in range(20):
+        for name, payloads_said in said.items():
+            payloads_said.append(f"{name}{number}")
+            send(world.hosts[name], payloads_said[-1])
+        world.run(0.3)
+    world.loss = 0
+    world.run_until(lambda: all(len(host.facts_of(EventDelivered)) == 40 for host in hosts), 120)
+    for host in hosts:
+        heard = payloads(host)
+        for name, expected in said.items():
+            assert [each for each in heard if each.startswith(name)] == expected
+
+
+def test_lamport_times_grow_along_what_caused_what() -> None:
+    world = World()
+    a, b, _ = world.mesh("a", "b", "c")
+    first = send(a, "first")
+    world.run_until(lambda: bool(b.facts_of(EventDelivered)))
+    assert send(b, "second").ltime > first.ltime
+
+
+def test_whoever_was_cut_off_is_given_what_it_missed_and_tells_what_the_others_missed() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c", "d", "e")
+    world.split(("a",), ("b", "c", "d", "e"))
+    world.run(40)
+    send(world.hosts["a"], "from the one")
+    for number in range(5):
+        send(world.hosts["b"], f"from the many {number}")
+    world.run(60)  # longer than gossip passes anything on
+    assert payloads(world.hosts["a"]) == ["from the one"]
+    world.heal()
+    world.run_until(lambda: all(len(host.facts_of(EventDelivered)) == 6 for host in hosts), 240)
+    assert [each for each in payloads(world.hosts["a"]) if "many" in each] == [f"from the many {n}" for n in range(5)]
+
+
+def test_a_node_that_restarts_repeats_nothing_and_is_given_what_it_missed() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    earlier = send(b, "before")
+    own = send(c, "its own")
+    world.run(5)
+    c.crash()
+    send(a, "meanwhile")
+    world.run(5)
+    c.start()
+    world.run_until(lambda: c.sees("a") is State.ALIVE and len(c.facts_of(EventDelivered)) == 3, 120)
+    assert payloads(c) == ["meanwhile"]
+    assert send(c, "afterwards").ltime > max(earlier.ltime, own.ltime)
+    world.run(60)
+    assert payloads(c) == ["meanwhile", "afterwards"]
+    assert payloads(a)[-2:] == ["meanwhile", "afterwards"]
+
+
+def test_a_node_that_restarts_before_it_hears_anybody_does_not_use_a_lamport_time_again() -> None:
+    host = World().add("a").start()
+    host.world.run(0.1)
+    used = [send(host, "x").ltime for _ in range(3)]
+    host.restart()
+    host.world.run(0.1)
+    assert send(host, "y").ltime > max(used)
+
+
+def test_a_newcomer_begins_with_what_comes_after_it() -> None:
+    world = World()
+    a, b = world.mesh("a", "b")
+    for number in range(5):
+        send(a, f"old {number}")
+    world.run(10)
+    late = world.add("late", config_of("late", seeds=("b",))).start()
+    world.run_until(lambda: late.sees("a") is State.ALIVE)
+    world.run(2)
+    send(a, "new")
+    world.run(60)
+    assert payloads(late) == ["new"]
+    late.restart()  # and what was old stays so
+    world.run(60)
+    assert payloads(late) == []
+    assert b.node.spreading.events.refused == 0
+
+
+def test_an_event_is_said_only_once_it_is_durable() -> None:
+    world = World()
+    a, b, _ = world.mesh("a", "b", "c")
+    a.hold_saves = True
+    request = a.request(SendEvent("told", "held"))
+    world.run(20)
+    assert request not in a.outcomes
+    assert payloads(a) == payloads(b) == []
+    a.release_saves()
+    world.run(5)
+    assert isinstance(a.outcomes[request], EventSent)
+    assert payloads(a) == payloads(b) == ["held"]
+
+
+def test_while_its_disk_fails_a_node_takes_no_event_in_and_catches_up_afterwards() -> None:
+    world = World()
+    a, b, _c = world.mesh("a", "b", "c")
+    b.disk_error = "no space"
+    send(a, "one")
+    world.run(10)  # the mark of this one cannot be kept; from here on nothing is taken in
+    refused = b.ask(SendEvent("told", "mine"))
+    assert isinstance(refused, Refused)
+    assert refused.code == "storage_failed"
+    send(a, "two")
+    world.run(10)
+    assert payloads(b) == []
+    b.disk_error = ""
+    world.run_until(lambda: len(b.facts_of(EventDelivered)) == 2, 120)
+    assert payloads(b) == ["one", "two"]
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "code"),
+    [("", "x", "bad_name"), ("n", "ü" * 256, "too_large"), ("n", "x" * 512, "too_large"), ("n", "\ud800", "too_large")],
+)
+def test_what_cannot_be_sent_is_refused(name: str, payload: str, code: str) -> None:
+    host = met("b")
+    refused = host.ask(SendEvent(name, payload))
+    assert isinstance(refused, Refused)
+    assert refused.code == code
+    assert isinstance(host.ask(SendEvent("n", "x" * (EVENT_BYTES_MAX - 1))), EventSent)
+
+
+def test_who_sends_faster_than_the_mesh_can_pass_on_is_told_to_wait() -> None:
+    host = met("b")
+    outcomes = [host.ask(SendEvent("told", "x" * 500)) for _ in range(QUEUED_MAX + 20)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert refused
+    assert refused[0].code == "busy"
+    assert refused[0].retry_after_s
+    host.world.run(600)  # passed on as often as any news
+    assert isinstance(host.ask(SendEvent("told", "again")), EventSent)
+
+
+# Gaps.
+
+
+def test_what_comes_before_its_turn_waits_and_its_origin_is_asked_for_the_rest() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 3), event("b", 4), event("b", 3)])
+    assert payloads(host) == ["b1"]
+    host.world.run(3)
+    assert host.said_of(EventsWanted, "b") == [EventsWanted(1, 1)]
+    assert not host.said_of(EventsWanted, "z")
+    host.hears(endpoint_of("b"), Events((event("b", 2),), True, 1, 4))
+    host.world.run(60)
+    assert payloads(host) == ["b1", "b2", "b3", "b4"]
+    assert len(host.said_of(EventsWanted, "b")) == 1
+
+
+def test_an_origin_that_does_not_keep_what_is_missing_any_more_says_so_and_nobody_waits() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 10)])
+    host.world.run(1.5)
+    host.hears(endpoint_of("b"), Events((event("b", 9), event("b", 10)), True, 1, 10))
+    host.world.run(0.1)
+    assert payloads(host) == ["b9", "b10"]
+
+
+def test_where_the_origin_is_silent_the_gap_is_given_up_in_the_end() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 2), event("b", 5)])
+    host.world.run(GIVE_UP_AFTER / 1e9 - 2)
+    assert payloads(host) == []
+    host.world.run(3)
+    assert payloads(host) == ["b2", "b5"]
+    hears(host, [event("b", 3), event("b", 6)])  # its turn is over
+    assert payloads(host) == ["b2", "b5", "b6"]
+
+
+def test_a_later_life_of_an_origin_ends_the_earlier_one() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 3)])
+    host.hears(endpoint_of("b"), Gossip((alive("b", generation=2),)))
+    hears(host, [event("b", 1, generation=2, payload="anew"), event("b", 2)])
+    assert payloads(host) == ["b1", "b3", "anew"]
+
+
+# Digests.
+
+
+def test_a_digest_is_answered_with_what_its_sender_lacks() -> None:
+    host = met("b", "c")
+    hears(host, [event("b", 1), event("b", 2), event("c", 1)])
+    host.hush()
+    host.hears(endpoint_of("c"), EventDigest(0, (Mark(id_of("b"), 1, 1),), True, True))
+    assert host.said_of(Events, "c") == [Events((event("b", 2),))]  # its own it has
+    (digest,) = host.said_of(EventDigest, "c")
+    assert digest == EventDigest(2, (Mark(id_of("b"), 1, 2), Mark(id_of("c"), 1, 1)), False, True)
+
+
+def test_an_idle_mesh_says_nothing_but_a_digest_with_each_request_for_a_table() -> None:
+    world = World()
+    hosts = world.mesh("a", "b", "c")
+    for host in hosts:
+        host.hush()
+    world.run(300)
+    for host in hosts:
+        assert 0 < len(host.said_of(EventDigest)) <= 2 * 300 / 30 * 2
+        assert not host.said_of(Events)
+        assert not host.said_of(EventsWanted)
+
+
+# Broken peers.
+
+
+ABSURD: list[Message] = [
+    Gossip((), (event("x", 1),)),  # of a stranger
+    Gossip((), (event("b", 1, generation=7),)),  # of a life that nobody has met
+    Gossip((), (event("b", 1, ltime=TOP),)),
+    EventDigest(TOP, (), True, True),
+    Gossip((), (event("b", (1 << 40) - 1),)),
+    Gossip((), (event("b", 0, ltime=1),)),
+    Gossip((), (event("b", 1, payload="ü" * 400),)),
+    Gossip((), (event("a", 1 << 30),)),  # in the name of who hears it
+    Events((), True, 1, 1 << 39),
+    Events(tuple(event("b", WINDOW + 2 + n) for n in range(300))),
+    EventDigest(0, (Mark(id_of("a"), 1, (1 << 40) - 1), Mark(id_of("b"), 1, (1 << 40) - 1)), False, True),
+]
+
+
+@pytest.mark.parametrize("message", ABSURD, ids=range(len(ABSURD)))
+def test_what_a_broken_peer_says_silences_nobody(message: Message) -> None:
+    host = met("b", "z")
+    host.hears(endpoint_of("z"), message)
+    host.world.run(GIVE_UP_AFTER / 1e9 + 1)
+    assert payloads(host) == []
+    hears(host, [event("b", 1, payload="still here")])
+    assert payloads(host) == ["still here"]
+    assert send(host, "mine").number == 1
+
+
+def test_a_lamport_time_near_the_end_of_the_numbers_moves_no_clock() -> None:
+    world = World()
+    a, b, _ = world.mesh("a", "b", "c")
+    for host in (a, b):
+        host.hears(endpoint_of("c"), Gossip((), (event("c", 1, ltime=TOP),)))
+        host.hears(endpoint_of("c"), EventDigest(TOP, (), False, False))
+    world.run(5)
+    assert send(a, "hello").ltime == 1
+    world.run(5)
+    assert payloads(b) == ["hello"]
+    assert b.node.spreading.events.refused == 2
+
+
+def test_clocks_that_a_broken_peer_leads_on_silence_nobody() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    for _ in range(5):  # only this one hears of it, and says nothing meanwhile
+        a.hears(endpoint_of("c"), EventDigest(AHEAD_MAX, (), False, False))
+        world.run(61)
+    assert 4 * LEAP_MAX <= send(a, "hello").ltime <= 6 * LEAP_MAX
+    world.run(5)
+    assert payloads(b) == payloads(c) == ["hello"]
+    assert send(b, "and I").ltime <= 6 * LEAP_MAX
+    world.run(5)
+    assert payloads(a) == payloads(c) == ["hello", "and I"]
+
+
+def test_who_hears_numbers_of_its_own_that_it_never_gave_goes_on_above_them() -> None:
+    host = met("b", "z")
+    send(host, "one")
+    hears(host, [event("a", 5)])
+    assert send(host, "two").number == 6
+    assert payloads(host) == ["one", "two"]
+
+
+def test_what_was_said_in_the_name_of_an_origin_that_denies_it_never_reaches_a_user() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 4, payload="forged")])
+    host.world.run(1.5)
+    host.hears(endpoint_of("b"), Events((), True, 1, 1))
+    host.world.run(60)
+    hears(host, [event("b", 2), event("b", 3), event("b", 4)])
+    assert payloads(host) == ["b1", "b2", "b3", "b4"]
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    names = [f"p{number}" for number in range(10)]
+    host = met(*names, checked=False)
+    for name in names:
+        hears(host, [event(name, number) for number in range(2, WINDOW + 10)])
+    host.node.check()
+    assert sum(len(each.held) for each in host.node.spreading.events._origins.values()) <= HELD_MAX
+
+
+def test_the_marks_of_those_who_are_members_no_more_are_forgotten() -> None:
+    names = [f"p{number}" for number in range(150)]
+    host = World().add("a", config_of("a", swim=SwimConfig(remember_dead=1))).start()
+    host.checked = False
+    host.world.run(0.1)
+    for start in range(0, len(names), 20):
+        host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in names[start : start + 20])))
+    hears(host, [event(name, 1) for name in names])
+    assert len([key for key in host.disk if key.startswith("events/heard/")]) == 150
+    host.world.run(3600)  # none of them answers
+    host.hears(endpoint_of("b"), Gossip((alive("q"),)))
+    hears(host, [event("q", 1)])
+    assert [key for key in host.disk if key.startswith("events/heard/")] == [f"events/heard/{id_of('q')}"]
+
+
+def test_the_clock_may_leap_so_far_in_a_minute_and_no_further() -> None:
+    clock = LamportClock(10)
+    assert clock.witness(1, 10 + LEAP_MAX)
+    assert clock.time == 10 + LEAP_MAX
+    assert clock.witness(2, TOP >> 8)
+    assert clock.time == 10 + LEAP_MAX
+    assert clock.witness(MINUTE, TOP >> 8)
+    assert clock.time == 10 + 2 * LEAP_MAX
+    assert not clock.witness(2 * MINUTE, TOP)
+    assert clock.tick() == 11 + 2 * LEAP_MAX
