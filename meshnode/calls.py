@@ -14,6 +14,16 @@ from meshnode.transport.traffic import Flow
 from protocols.core import Command, Outcome, Refused, Unknown
 from protocols.detector.why import Explanation, Why
 from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
+from protocols.membership.event_views import (
+    AnswerQuery,
+    AskQuery,
+    EventList,
+    EventSent,
+    QueryAnswered,
+    QueryAnswers,
+    ReadEvents,
+    SendEvent,
+)
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -21,11 +31,15 @@ from protocols.tools import FindTools, ToolsFound
 __all__ = [
     "Accepted",
     "AddKey",
+    "AnswerQuery",
+    "AskQuery",
     "Caller",
     "CallerCommand",
     "CallerOutcome",
     "CancelTask",
     "CreateToken",
+    "EventList",
+    "EventSent",
     "Explanation",
     "FindTools",
     "GetStatus",
@@ -40,8 +54,12 @@ __all__ = [
     "ListTasks",
     "MemberList",
     "NodeStatus",
+    "QueryAnswered",
+    "QueryAnswers",
+    "ReadEvents",
     "Refused",
     "RemoveKey",
+    "SendEvent",
     "Submit",
     "TaskList",
     "TaskView",
@@ -106,6 +124,10 @@ CallerCommand: TypeAlias = (
     | AddKey
     | UseKey
     | RemoveKey
+    | SendEvent
+    | ReadEvents
+    | AskQuery
+    | AnswerQuery
     | CreateToken
     | Inspect
 )
@@ -119,6 +141,10 @@ CallerOutcome: TypeAlias = (
     | Left
     | ToolsFound
     | KeysReport
+    | EventSent
+    | EventList
+    | QueryAnswers
+    | QueryAnswered
     | TokenCreated
     | Inspection
     | Refused

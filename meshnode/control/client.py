@@ -25,6 +25,7 @@ from meshnode.control.lines import LineReader, LineTooLong
 from meshnode.datadir import DataDir
 from meshnode.errors import ExitCode, MeshError
 from protocols.core import Refused
+from protocols.membership.event_views import AskQuery, ReadEvents
 from protocols.membership.views import Leave
 from protocols.tasks.task import GetTask
 
@@ -273,7 +274,7 @@ def _connection_refused(outcome: CallerOutcome) -> MeshError:
 
 def _timeout_s(command: CallerCommand) -> float:
     match command:
-        case GetTask(wait_ms=wait_ms):
+        case GetTask(wait_ms=wait_ms) | ReadEvents(wait_ms=wait_ms) | AskQuery(timeout_ms=wait_ms):
             return wait_ms / 1000 + ANSWER_TIMEOUT_S
         case Leave():
             return LEAVE_TIMEOUT_S

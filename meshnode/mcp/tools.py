@@ -14,6 +14,7 @@ from mcp.server.lowlevel.server import Server
 from meshnode.calls import Caller
 from meshnode.mcp import schemas, views
 from meshnode.mcp.bodies import MeshTools
+from meshnode.mcp.event_tools import event_specs
 from meshnode.mcp.toolset import READS, Hints, ToolSpec, build_toolset
 
 RUNS_ANYTHING = Hints(read_only=False, destructive=True, idempotent=False, open_world=True)
@@ -23,6 +24,7 @@ INSTRUCTIONS = """\
 You are connected to {where}, one node of a mesh of machines that run tasks and MCP tools for each other.
 To call a tool of an MCP server on any machine: mesh_find_tools, mesh_describe_tool, mesh_call_tool.
 To run a task handler: mesh_list_members shows the handlers, mesh_submit_task runs one, mesh_wait_task waits for it.
+To tell or ask every node: mesh_send_event, mesh_query; mesh_read_events shows what others tell and ask.
 An accepted task is kept on disk and driven to exactly one outcome, even when machines fail on the way.
 Nothing waits longer than 50 s: what takes longer gives you a task_id to wait on.
 Give work that must not be done twice an idempotency_key: then asking again after a lost answer is safe."""
@@ -33,7 +35,7 @@ def build_server(caller: Caller, *, node_name: str) -> Server[dict[str, Any]]:
     where = f"node {node_name!r}" if node_name else "the node on this machine"
     tools = MeshTools(caller)
     return build_toolset(
-        (*_mesh_specs(tools), *_task_specs(tools), *_remote_tool_specs(tools)),
+        (*_mesh_specs(tools), *_task_specs(tools), *_remote_tool_specs(tools), *event_specs(caller)),
         name="meshnode",
         title=f"meshnode {node_name}".strip(),
         version=_version(),

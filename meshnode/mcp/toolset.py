@@ -1,4 +1,4 @@
-"""From ten described functions to one MCP server: the frame around every tool call (DESIGN 9).
+"""From described functions to one MCP server: the frame around every tool call (DESIGN 9).
 
 A tool is a `ToolSpec`: name, texts, hints, a model of its arguments, a model of its answer, and a coroutine. The frame
 decides what all of them share:

@@ -16,6 +16,18 @@ from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
 from protocols.detector.why import Explanation, Finding, OwnFindings, SuspicionView, Teller, Why
 from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
+from protocols.membership.event_views import (
+    AnswerQuery,
+    AnswerView,
+    AskQuery,
+    EventList,
+    EventSent,
+    EventView,
+    QueryAnswered,
+    QueryAnswers,
+    ReadEvents,
+    SendEvent,
+)
 from protocols.membership.views import (
     GetStatus,
     Leave,
@@ -81,10 +93,32 @@ class Desk:
                 return ToolsFound((found,), 1, ("shelf",))
             case ListKeys() | AddKey() | UseKey() | RemoveKey():
                 return KeysReport("list", "", True, (), ())
+            case SendEvent():
+                return EventSent(8, 1, 3)
+            case ReadEvents():
+                return await self._events(command)
+            case AskQuery():
+                answers = (AnswerView(NODE_ID, EVIL_NAME, '{"open": 2}', 40), AnswerView(NODE_ID, "desk", "pong", 3))
+                return QueryAnswers(answers, 2, 4, ("box", "shelf"))
+            case AnswerQuery():
+                return QueryAnswered(command.query_id)
             case CreateToken():
                 return TokenCreated("mesh1.secret", 2e9, command.uses)
             case Leave():
                 return Left(3)
+
+    async def _events(self, command: ReadEvents) -> EventList:
+        """Two at first, one more to who reads on, and then nothing any more."""
+        event = EventView("event", "deployed", "v7\x1b[31m", NODE_ID, "desk", 8, 1, 61.0)
+        query = EventView("query", "lunch?", "", NODE_ID, EVIL_NAME, 0, 1, 0.5, f"{NODE_ID}.1.1", 3.5)
+        match command.after:
+            case "":
+                return EventList((event, query), "1-2", more=True, missed=False)
+            case "1-2":
+                return EventList((event,), "1-3", more=False, missed=True)
+        self.waiting.set()
+        await trio.sleep(command.wait_ms / 1000)
+        return EventList((), command.after, more=False, missed=False)
 
     async def _submit(self, command: Submit) -> CallerOutcome:
         match command.handler:

@@ -18,6 +18,7 @@ from meshnode.errors import ExitCode, MeshError
 from protocols.core import Refused
 from protocols.detector.why import Why
 from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
+from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -80,6 +81,8 @@ class Desk:
                 return KeysReport("list", "", True, (), ())
             case Inspect():
                 return Inspection(1, "0", 0, "", {}, 0, 0, 0)
+            case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
+                return Refused("starting", "Not yet.", "Wait.")
             case GetStatus() | Why():
                 return Refused("starting", "Not yet.", "Wait.")
 

@@ -44,8 +44,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "mesh_find_tools": {},
     "mesh_describe_tool": {"server": "files", "tool": "echo"},
     "mesh_call_tool": {"server": "files", "tool": "echo", "arguments": {"text": "hello"}},
+    "mesh_send_event": {"name": "deployed", "payload": "v7"},
+    "mesh_read_events": {},
+    "mesh_query": {"name": "version"},
+    "mesh_answer_query": {"query_id": "?", "answer": "yes"},
 }
-"""All tools, with arguments that they accept; "?" stands for the id of a task."""
+"""All tools, with arguments that they accept; "?" stands for the id of a task, or of a query."""
 
 
 @contextmanager

@@ -188,6 +188,10 @@ class InProcessMesh:
     def spawn(self, work: Callable[[Perform], Awaitable[None]], perform: Perform) -> None:
         self._nursery.start_soon(work, perform)
 
+    def spawn_call(self, node: InProcessNode, command: CallerCommand) -> None:
+        """Let a caller of `node` wait for the outcome of `command`, which nobody looks at."""
+        self._nursery.start_soon(node.call, command)
+
     def later(self, step: Callable[[Event], None], event: Event) -> None:
         trio.lowlevel.current_trio_token().run_sync_soon(step, event)
 

@@ -1,4 +1,4 @@
-"""What the ten tools do, in process: on real node cores, and on callers that answer as no healthy mesh would."""
+"""What the tools do, in process: on real node cores, and on callers that answer as no healthy mesh would."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ HINTS = {
     "mesh_find_tools": READS,
     "mesh_describe_tool": READS,
     "mesh_call_tool": RUNS_ANYTHING,
+    "mesh_send_event": (False, False, False, False),
+    "mesh_read_events": READS,
+    "mesh_query": READS,
+    "mesh_answer_query": (False, False, True, False),
 }
 
 
@@ -72,7 +76,7 @@ def client_of(caller: Caller, era: str = "auto") -> Client:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_catalogue_is_ten_described_bounded_tools_with_true_hints(era: str) -> None:
+async def test_the_catalogue_is_fourteen_described_bounded_tools_with_true_hints(era: str) -> None:
     async with client_of(Silent(), era) as client:
         tools = (await client.list_tools()).tools
         assert {tool.name for tool in tools} == set(HINTS)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import trio
 
+from protocols.membership.event_views import AskQuery, EventList, ReadEvents
 from tests.meshnode.mcp.mcp_clients import (
     ARGUMENTS,
     CLIENT_WARNINGS,
@@ -17,11 +18,22 @@ from tests.meshnode.mcp.mcp_clients import (
     connected,
     refusal,
 )
-from tests.meshnode.mcp.mcp_mesh import two_nodes
+from tests.meshnode.mcp.mcp_mesh import InProcessNode, two_nodes
 
 pytestmark = pytest.mark.filterwarnings(CLIENT_WARNINGS)
 
 EVERY_WAY = list(itertools.product(TRANSPORTS, ERAS))
+
+
+async def asked(node: InProcessNode) -> str:
+    """The id of a question that the users of `node` have put to the mesh, and that nobody has answered yet."""
+    node.mesh.spawn_call(node, AskQuery("lunch?", timeout_ms=45_000))
+    while True:
+        listed = await node.call(ReadEvents(wait_ms=20_000))
+        assert isinstance(listed, EventList)
+        for each in listed.events:
+            if each.kind == "query":
+                return each.query_id
 
 
 @pytest.mark.parametrize(("transport", "era"), EVERY_WAY)
@@ -35,6 +47,8 @@ async def test_every_tool_answers_as_its_schema_says_and_fails_as_a_tool_error(t
         for name, arguments in ARGUMENTS.items():
             if name == "mesh_wait_task":
                 task_id = (await answer(client, "mesh_submit_task", handler="double", payload=1))["task_id"]
+            elif name == "mesh_answer_query":
+                task_id = await asked(alpha)
             else:
                 task_id = open_task["task_id"]
             given = {key: task_id if value == "?" else value for key, value in arguments.items()}
