@@ -228,7 +228,7 @@ class UserEvents:
     def _skip(self, origin: Origin) -> None:
         """Give users all that is held back, whatever is missing between."""
         for number in sorted(origin.held):
-            origin.number = number - 1
+            origin.number = max(origin.number, number - 1)
             self._deliver(origin)
 
     # Durability.
@@ -298,6 +298,9 @@ class UserEvents:
         self._outbox.send(sender, Events(tuple(events), True, self.generation, self._own_durable))
 
     def on_events(self, now: Instant, sender: Endpoint, message: Events) -> None:
+        """Take in what this node missed."""
+        if self._journal.failing:
+            return  # nothing of it could be taken in, so nothing of it may count as heard
         for event in message.events:
             self._hear(now, sender.node_id, event)
         if message.whole:

@@ -238,15 +238,29 @@ def test_an_origin_that_does_not_keep_what_is_missing_any_more_says_so_and_nobod
     assert payloads(host) == ["b9", "b10"]
 
 
+def test_the_word_of_the_origin_closes_no_gap_while_the_disk_fails() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 3)])
+    host.disk_error = "no space"
+    hears(host, [event("z", 1)])  # from here on nothing is taken in
+    host.hears(endpoint_of("b"), Events((event("b", 2),), True, 1, 3))
+    host.world.run(0.1)
+    host.disk_error = ""
+    host.world.run(8)
+    host.hears(endpoint_of("b"), Events((event("b", 2), event("b", 3)), True, 1, 3))
+    host.world.run(0.1)
+    assert payloads(host) == ["b1", "z1", "b2", "b3"]
+
+
 def test_where_the_origin_is_silent_the_gap_is_given_up_in_the_end() -> None:
     host = met("b", "z")
-    hears(host, [event("b", 2), event("b", 5)])
+    hears(host, [event("b", 2), event("b", 5), event("b", 6)])
     host.world.run(GIVE_UP_AFTER / 1e9 - 2)
     assert payloads(host) == []
     host.world.run(3)
-    assert payloads(host) == ["b2", "b5"]
-    hears(host, [event("b", 3), event("b", 6)])  # its turn is over
     assert payloads(host) == ["b2", "b5", "b6"]
+    hears(host, [event("b", 3), event("b", 6), event("b", 7)])  # the turn of the first is over
+    assert payloads(host) == ["b2", "b5", "b6", "b7"]
 
 
 def test_a_later_life_of_an_origin_ends_the_earlier_one() -> None:
