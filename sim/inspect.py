@@ -25,6 +25,11 @@ def own_row(core: Core | None) -> Member | None:
     return core.swim.me if isinstance(core, Node) else None
 
 
+def hears_events(core: Core | None) -> bool:
+    """Whether the node takes part in user events: it does not before it has learnt what is old."""
+    return isinstance(core, Node) and core.generation > 0 and not core.spreading.events.fresh
+
+
 def owner_of(core: Core | None, handler: str, key: str) -> NodeId | None:
     """Where the node would run a task of `key` now."""
     return core.owner_of(handler, key) if isinstance(core, Node) else None

@@ -6,6 +6,7 @@ from sim.checkers.agreement import Agreement
 from sim.checkers.checker import Checker, Violation
 from sim.checkers.completeness import Completeness
 from sim.checkers.durable_stays import DurableStays
+from sim.checkers.events_once import EventsOnce
 from sim.checkers.fits_a_packet import FitsAPacket
 from sim.checkers.incarnations_grow import IncarnationsGrow
 from sim.checkers.merge_is_a_join import MergeIsAJoin
@@ -35,6 +36,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     RingOwners,
     OneResult,
     OneReply,
+    EventsOnce,
     DurableStays,
     SavesAreFifo,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "Checker",
     "Completeness",
     "DurableStays",
+    "EventsOnce",
     "FitsAPacket",
     "IncarnationsGrow",
     "MergeIsAJoin",

@@ -10,6 +10,7 @@ Where a scenario heals only a core, it is asked of the nodes of the core: a disk
 from __future__ import annotations
 
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Command, Instant
+from protocols.membership.event_views import AskQuery, ReadEvents
 from protocols.tasks.task import GetTask
 from sim.checkers.checker import Checker
 
@@ -47,5 +48,7 @@ class OneReply(Checker):
 
 def patience(command: Command) -> Instant:
     """How long `command` may stay unanswered, in nanoseconds."""
-    wait_ms = command.wait_ms if isinstance(command, GetTask) else 0
+    wait_ms = command.wait_ms if isinstance(command, GetTask | ReadEvents) else 0
+    if isinstance(command, AskQuery):
+        wait_ms = command.timeout_ms
     return wait_ms * NANOS_PER_MS + SLACK

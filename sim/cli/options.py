@@ -49,6 +49,7 @@ class Changes(NamedTuple):
     duplicate: float | None = None
     reorder: float | None = None
     tasks: float | None = None
+    events: float | None = None
 
     def apply(self, scenario: Scenario) -> Scenario:
         """`scenario` with what was given instead of what it says; faults are added. Raises `ScenarioError`."""
@@ -66,6 +67,7 @@ class Changes(NamedTuple):
             "seconds": self.seconds,
             "start": self.start,
             "tasks_per_s": self.tasks,
+            "events_per_s": self.events,
             "faults": (*scenario.faults, *faults) if faults else None,
             "link": replace(scenario.link, **{name: value for name, value in link.items() if value is not None}),
         }

@@ -66,13 +66,14 @@ def run_command(
     duplicate: Annotated[float | None, typer.Option(metavar="P", help="… that a datagram arrives twice.")] = None,
     reorder: Annotated[float | None, typer.Option(metavar="P", help="… that a datagram is overtaken.")] = None,
     tasks: Annotated[float | None, typer.Option(metavar="RATE", help="Tasks handed in per virtual second.")] = None,
+    events: Annotated[float | None, typer.Option(metavar="RATE", help="User events per virtual second.")] = None,
 ) -> int:
     """Run a mesh, or one per seed, and say what was violated."""
     if seed is not None and seeds:
         raise ScenarioError(f"--seed {seed} is one run, --seeds {seeds} are many. Leave one of the two out.")
     faults, cuts = tuple(fault or ()), tuple(partition or ())
     crashes, full = tuple(crash or ()), tuple(disk_full or ())
-    changes = Changes(nodes, seconds, start, faults, cuts, crashes, full, loss, duplicate, reorder, tasks)
+    changes = Changes(nodes, seconds, start, faults, cuts, crashes, full, loss, duplicate, reorder, tasks, events)
     wanted = scenario_of(scenario, changes, seed)
     check_jobs(jobs)
     chosen = parse_seeds("--seeds ", seeds) if seeds else range(wanted.seed, wanted.seed + 1)

@@ -14,11 +14,13 @@ from msgspec.structs import fields
 
 from protocols.core import Fact, NodeId
 from protocols.membership.facts import (
+    EventDelivered,
     Forgotten,
     JoinedMesh,
     MemberChanged,
     NameConflict,
     NodeStarted,
+    QueryClosed,
     Refuted,
 )
 from protocols.tasks.task import RunStarted, TaskAccepted, TaskFinished, TaskReassigned
@@ -117,6 +119,15 @@ def _name_conflict(fact: NameConflict, names: Names) -> Told:
     return Told(f"another node, at {fact.address}, has the same name", fact.other)
 
 
+def _event_delivered(fact: EventDelivered, names: Names) -> Told:
+    origin = names.get(fact.origin, fact.origin)
+    return Told(f"gives its users event {fact.number} of {origin}, Lamport time {fact.ltime}", fact.origin)
+
+
+def _query_closed(fact: QueryClosed, names: Names) -> Told:
+    return Told(f"its query {clipped(fact.name)} is over: {fact.answered} of {fact.asked} members answered")
+
+
 MARKS: dict[type[Fact], Teller] = {
     MemberChanged: cast(Teller, _member_changed),
     Refuted: cast(Teller, _refuted),
@@ -132,6 +143,8 @@ FACTS: dict[type[Fact], Teller] = {
     Forgotten: cast(Teller, _forgotten),
     JoinedMesh: cast(Teller, _joined),
     NameConflict: cast(Teller, _name_conflict),
+    EventDelivered: cast(Teller, _event_delivered),
+    QueryClosed: cast(Teller, _query_closed),
 }
 
 TELLERS: dict[type[Fact], Teller] = MARKS | FACTS

@@ -29,6 +29,7 @@ from sim.seeds import SEED_MAX
 NODES_MAX = 20_000
 SECONDS_MAX = 30 * 24 * 3600.0
 TASKS_PER_S_MAX = 100_000.0
+EVENTS_PER_S_MAX = 1_000.0
 DEFAULT_HANDLERS = (HandlerSpec("count", 2), HandlerSpec("digest", 1))
 
 Start = Literal["converged", "join"]
@@ -103,6 +104,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     mix: Mix | Preset | None = None
     """What goes wrong besides, drawn from the seed; "full": every kind; "swarm": some, and other options drawn too."""
     tasks_per_s: float = 0.0
+    events_per_s: float = 0.0
+    """User events, and a query for every nine of them."""
     handlers: tuple[HandlerSpec, ...] = DEFAULT_HANDLERS
     name: str = ""
     hold: tuple[str, ...] = ()
@@ -145,6 +148,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         self.clock.check()
         if not 0 <= self.tasks_per_s <= TASKS_PER_S_MAX:
             raise ScenarioError(f"{self.tasks_per_s:g} tasks per second: the rate must be 0 to {TASKS_PER_S_MAX:g}.")
+        if not 0 <= self.events_per_s <= EVENTS_PER_S_MAX:
+            raise ScenarioError(f"{self.events_per_s:g} events per second: the rate must be 0 to {EVENTS_PER_S_MAX:g}.")
         if self.tasks_per_s and not self.handlers:
             raise ScenarioError("Tasks need at least one handler that a node offers.")
         for place, handler in enumerate(self.handlers):

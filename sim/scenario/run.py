@@ -21,6 +21,7 @@ from protocols.node import Node
 from sim.checkers import BY_NAME, DEFAULT, Agreement, Checker, OneResult
 from sim.converged import complete_tables
 from sim.counter import Counter
+from sim.event_workload import EventWorkload
 from sim.executor import NO_HOSTS, Host
 from sim.faults.fault import nanos
 from sim.faults.rest import break_the_rest, heal_the_core
@@ -89,6 +90,7 @@ class Run:
         self.timeline = Timeline(self.world, scenario.faults, self.begin, kinds)
         names = [handler.name for handler in scripted]
         self.workload = Workload(self.world, scenario.tasks_per_s, names, self.end)
+        self.event_workload = EventWorkload(self.world, scenario.events_per_s, self.end)
         self._boot = self.world.kernel.random("boot")
 
     def start(self) -> None:
@@ -109,6 +111,8 @@ class Run:
                 process.reconfigure(seeds=config.seeds)
         if self.scenario.tasks_per_s:
             self.workload.start(world.kernel.now)
+        if self.scenario.events_per_s:
+            self.event_workload.start(world.kernel.now)
 
     def _boot_one(self, now: Instant, process: Process, _: None) -> None:
         self.world.bring_back(process)  # a fault may keep it down, or may have let it up before its time
@@ -128,7 +132,7 @@ class Run:
 
     def goes_on_until(self, end: Instant) -> None:
         """Let the faults phase, and the workload with it, end at `end`, or now if that is later."""
-        self.end = self.workload.until = max(end, self.world.kernel.now)
+        self.end = self.workload.until = self.event_workload.until = max(end, self.world.kernel.now)
 
     def heal(self) -> None:
         """Begin the second phase: end every fault that is still in force, but where the rest is to stay broken."""
@@ -226,7 +230,7 @@ class Run:
         )
 
     def _task_figures(self) -> dict[str, int]:
-        figures = _by_name(self.workload.counts)
+        figures = _by_name(self.workload.counts) | _by_name(self.event_workload.counts)
         for checker in self.world.watch.checkers:
             if isinstance(checker, OneResult) and checker.tasks:
                 figures["started"] = checker.started

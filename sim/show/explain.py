@@ -79,6 +79,8 @@ def _mesh(scenario: Scenario) -> Iterator[str]:
         f"Clocks: they run fast or slow by up to {scenario.clock.drift_ppm} ppm, and wall clocks are off by up to "
         f"{scenario.clock.skew_ms} ms."
     )
+    if scenario.events_per_s:
+        yield f"Users tell everybody something {scenario.events_per_s:g} times a second; one in ten is a query."
     if not scenario.tasks_per_s:
         yield "Nobody hands in tasks."
         return

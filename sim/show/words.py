@@ -20,6 +20,8 @@ def headline(scenario: Scenario) -> str:
             parts.append(f"{name} {getattr(scenario.link, name):g}")
     if scenario.tasks_per_s:
         parts.append(f"{scenario.tasks_per_s:g} tasks/s")
+    if scenario.events_per_s:
+        parts.append(f"{scenario.events_per_s:g} events/s")
     line = ", ".join(parts)
     return f"{scenario.name}: {line}" if scenario.name else line
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -194,3 +196,18 @@ async def meshnode(root: Path, *arguments: str, stdin: bytes = b"") -> Run:
             env=environment(root),
         )
     return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def interrupt(root: Path, desk: Desk, *arguments: str) -> Run:
+    """Ctrl-C once the daemon has the command's question."""
+    started = await trio.lowlevel.open_process(
+        command(*arguments, "--dir", root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(root)
+    )
+    assert started.stdout is not None
+    assert started.stderr is not None
+    with trio.fail_after(TIMEOUT_S):
+        await desk.waiting.wait()
+        started.send_signal(signal.SIGINT)
+        out = b"".join([chunk async for chunk in started.stdout])
+        err = b"".join([chunk async for chunk in started.stderr])
+        return Run(await started.wait(), out.decode(), err.decode())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from meshnode.errors import ExitCode, MeshError
 from protocols.core import Refused, Unknown
 from protocols.tasks.task import GetTask, ListTasks, TaskState
 from protocols.tools import FindTools
-from tests.meshnode.cli_desk import EVIL_NAME, NODE_ID, Desk, meshnode, serving, view
-from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
+from tests.meshnode.cli_desk import EVIL_NAME, NODE_ID, Desk, interrupt, meshnode, serving, view
+from tests.meshnode.cli_runner import TIMEOUT_S, Run
 from tests.meshnode.control_desk import short_directory
 
 
@@ -223,21 +221,6 @@ async def test_call_sends_tool_and_arguments_and_prints_what_the_tool_said(root:
 
 
 # Bad luck
-
-
-async def interrupt(root: Path, desk: Desk, *arguments: str) -> Run:
-    """Ctrl-C once the daemon has the command's question."""
-    started = await trio.lowlevel.open_process(
-        command(*arguments, "--dir", root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(root)
-    )
-    assert started.stdout is not None
-    assert started.stderr is not None
-    with trio.fail_after(TIMEOUT_S):
-        await desk.waiting.wait()
-        started.send_signal(signal.SIGINT)
-        out = b"".join([chunk async for chunk in started.stdout])
-        err = b"".join([chunk async for chunk in started.stderr])
-        return Run(await started.wait(), out.decode(), err.decode())
 
 
 async def test_ctrl_c_while_waiting_says_that_the_task_goes_on(root: Path) -> None:

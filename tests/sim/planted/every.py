@@ -7,6 +7,7 @@ from pathlib import Path
 
 import protocols
 from tests.sim.planted.detector import DETECTOR
+from tests.sim.planted.events import EVENTS
 from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
 from tests.sim.planted.ring import RING
@@ -15,6 +16,7 @@ from tests.sim.planted.tasks import TASKS
 
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "membership": MEMBERSHIP,
+    "events": EVENTS,
     "detector": DETECTOR,
     "ring": RING,
     "tasks": TASKS,
