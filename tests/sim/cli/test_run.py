@@ -81,6 +81,7 @@ def test_a_file_says_what_to_run_and_options_change_it(folder: Path, capsys: pyt
 def test_every_option_says_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         *["--start", "join", "--loss", "0.05", "--duplicate", "0.25", "--reorder", "0.125", "--tasks", "2.5"],
+        *["--events", "1.5"],
         *["--partition", "halves@1-2", "--partition", "isolate:2@3-4", "--crash", "2@5", "--disk-full", "1@6-7"],
         *["--fault", "oneway:2@8-9"],
     ]
@@ -94,11 +95,14 @@ def test_every_option_says_what_it_says(capsys: pytest.CaptureFixture[str]) -> N
         link=LinkProfile(loss=0.05, duplicate=0.25, reorder=0.125),
         faults=scenario.faults,
         tasks_per_s=2.5,
+        events_per_s=1.5,
     )
 
 
 def test_the_line_that_shows_it_again_has_every_option() -> None:
-    changes = Changes(4, 20.0, "join", ("oneway:2@8-9",), ("halves@1-2",), ("2@5",), ("1@6-7",), 0.1, 0.0, 0.125, 2.5)
+    changes = Changes(
+        4, 20.0, "join", ("oneway:2@8-9",), ("halves@1-2",), ("2@5",), ("1@6-7",), 0.1, 0.0, 0.125, 2.5, 1.5
+    )
     words = shlex.split(again(Path("a b.toml"), changes, 11))
     assert words[:3] == ["meshsim", "run", "a b.toml"]
     assert words[-2:] == ["--seed", "11"]
