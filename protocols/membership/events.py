@@ -344,8 +344,9 @@ class UserEvents:
         mine = marks.get(self._id)
         if mine is not None:
             self._hear_own(mine.generation, mine.number)
-        if message.answer:
-            self._outbox.send(sender, self._digest(answer=False))
+        own = self._digest(answer=False)
+        if message.answer and not (message.wants and own.wants and message.marks == own.marks):
+            self._outbox.send(sender, own)
         if message.wants:
             missed = [event for event in self._log.events() if _is_news(event, marks.get(event.origin), sender.node_id)]
             if missed:
