@@ -2,8 +2,9 @@
 
 The question spreads as rumours do, and each member passes it on once. What a node knows of itself it answers at once
 (`standing.py`); any other question is shown to this node's users, who may answer for it while the asker waits. The
-asker counts the members that were alive when it asked. Half-way through it asks those that are silent once more, face
-to face: the question or the answer may have been lost. It stops when all have answered, or when the time is over.
+asker counts the members that were alive when it asked. When a quarter of the time is over, and every eighth after that,
+it asks some of those that are silent once more, face to face: the question or the answer may have been lost. It stops
+when all have answered, or when the time is over.
 
 Nothing here is kept on disk: who restarts has forgotten what it asked, and answers to an earlier life count for none.
 """
@@ -40,6 +41,7 @@ OPEN_MAX = 16
 SEEN_MAX = 512
 """Queries that are remembered while their time runs; past it further ones are left unanswered."""
 ASKED_AGAIN_MAX = 64
+"""Members at a time; of more that are silent, the others are asked the next time."""
 SILENT_NAMED_MAX = 100
 
 QueryKey = tuple[NodeId, int, int]
@@ -109,7 +111,7 @@ class UserQueries:
             member.alive.node_id: None for member in self._swim.table if member.precedence & STATE_MASK <= State.SUSPECT
         }
         self._open[number] = OpenQuery(
-            request_id, query, now, now + patience // 2, now + patience, command.limit, waiting, len(waiting), [], {}
+            request_id, query, now, now + patience // 4, now + patience, command.limit, waiting, len(waiting), [], {}
         )
         self._take_in(now, query)
         self._rearm()
@@ -218,19 +220,16 @@ class UserQueries:
             if now >= query.deadline:
                 self._close(query)
             elif now >= query.ask_again_at:
-                query.ask_again_at = NEVER
+                query.ask_again_at = now + query.query.timeout_ms * NANOS_PER_MS // 8
                 self._ask_again(query)
         self._rearm()
 
     def _ask_again(self, query: OpenQuery) -> None:
-        asked = 0
-        for node_id in query.waiting:
+        for node_id in list(query.waiting)[:ASKED_AGAIN_MAX]:
+            query.waiting[node_id] = query.waiting.pop(node_id)  # behind those that have not had their turn
             row = self._swim.table.get(node_id)
-            if row is not None and row.state is State.ALIVE and node_id != self._id:
+            if row is not None and row.state <= State.SUSPECT and node_id != self._id:
                 self._outbox.send(row.endpoint, QueryAsk(query.query))
-                asked += 1
-                if asked == ASKED_AGAIN_MAX:
-                    return
 
     def _rearm(self) -> None:
         self.deadline = min((min(each.deadline, each.ask_again_at) for each in self._open.values()), default=NEVER)
