@@ -2,18 +2,23 @@
 
 At every step (here and in the harness): no bare promise, no request answered twice, invariants of the core, attempts
 that grow on disk and are handed out only when they are durable, a recorded outcome that never changes.
+Whatever a user is told of an event comes once, and in order, in all lives of a node.
 In the end, with all nodes up and everything well: every request of a caller that is still there has its answer, every
 accepted task has exactly one recorded outcome, all members agree, and no worker has anything left to run.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from protocols.config import HandlerSpec, SwimConfig, TaskConfig
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Delete, Message, Record
+from protocols.core import NANOS_PER_MS, NANOS_PER_S, Command, Delete, Message, Record
+from protocols.membership.event_views import AskQuery, ReadEvents, SendEvent
+from protocols.membership.facts import EventDelivered
 from protocols.membership.member import State
 from protocols.membership.views import GetStatus, Leave, ListMembers
 from protocols.node import Phase
@@ -32,7 +37,7 @@ from protocols.tasks.task import (
     TaskView,
 )
 from protocols.tools import FindTools
-from tests.protocols.harness import Host, World, config_of
+from tests.protocols.harness import Host, World, config_of, id_of
 
 NAMES = ("a", "b", "c")
 SWIM = SwimConfig(suspicion_mult=2, heal_interval=3 * NANOS_PER_S, push_pull_interval=10 * NANOS_PER_S)
@@ -103,7 +108,7 @@ class Walk(RuleBasedStateMachine):
     def up(self, name: str) -> bool:
         return self.host(name).core is not None
 
-    def ask(self, name: str, command: Submit | GetTask | CancelTask | ListTasks | FindTools) -> None:
+    def ask(self, name: str, command: Command) -> None:
         host = self.host(name)
         if host.core is not None:
             host.request(command)
@@ -133,6 +138,16 @@ class Walk(RuleBasedStateMachine):
         self.collect()
         if self.accepted:
             self.ask(name, CancelTask(list(self.accepted)[index % len(self.accepted)]))
+
+    @rule(name=nodes, copies=st.integers(1, 4))
+    def tell(self, name: str, copies: int) -> None:
+        for _ in range(copies):
+            self.ask(name, SendEvent("told", name))
+
+    @rule(name=nodes, about=st.sampled_from(["ping", "lunch?"]))
+    def ask_everybody(self, name: str, about: str) -> None:
+        self.ask(name, AskQuery(about, timeout_ms=3000))
+        self.ask(name, ReadEvents(wait_ms=1000))
 
     @rule(name=nodes)
     def look_around(self, name: str) -> None:
@@ -241,6 +256,11 @@ class Walk(RuleBasedStateMachine):
             assert host.running == {}
             assert host.node.tasks.book.open == {}
             assert (host.node.worker.active, host.node.worker.waiting) == (0, 0)
+            for name in NAMES:
+                told = [fact for fact in host.facts_of(EventDelivered) if fact.origin == id_of(name)]
+                for before, after in pairwise(told):
+                    assert (before.generation, before.number) < (after.generation, after.number)
+                    assert before.ltime < after.ltime
         for task_id, host in self.accepted.items():
             assert self.durable[task_id].state.final
             done = host.ask(GetTask(task_id))
