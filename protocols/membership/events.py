@@ -374,7 +374,7 @@ class UserEvents:
             return
         gone = [node_id for node_id in self._origins if table.get(node_id) is None]
         for node_id in gone:
-            del self._origins[node_id]
+            self._held -= len(self._origins.pop(node_id).held)
             self._gaps.pop(node_id, None)
         if gone:
             self._journal.save([Delete(HEARD_PREFIX + node_id) for node_id in gone])

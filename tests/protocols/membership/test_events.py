@@ -388,10 +388,13 @@ def test_the_marks_of_those_who_are_members_no_more_are_forgotten() -> None:
         host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in names[start : start + 20])))
     hears(host, [event(name, 1) for name in names])
     assert len([key for key in host.disk if key.startswith("events/heard/")]) == 150
+    hears(host, [event("p0", 3)])  # and something of one of them is held back as it goes
+    host.node.spreading.events._origins[id_of("p0")].give_up_at = host.world.now + 2 * 3600 * 10**9
     host.world.run(3600)  # none of them answers
     host.hears(endpoint_of("b"), Gossip((alive("q"),)))
     hears(host, [event("q", 1)])
     assert [key for key in host.disk if key.startswith("events/heard/")] == [f"events/heard/{id_of('q')}"]
+    host.node.check()
 
 
 def test_the_clock_may_leap_so_far_in_a_minute_and_no_further() -> None:
