@@ -26,8 +26,8 @@ def own_row(core: Core | None) -> Member | None:
 
 
 def hears_events(core: Core | None) -> bool:
-    """Whether the node takes part in user events: it does not before it has learnt what is old."""
-    return isinstance(core, Node) and core.generation > 0 and not core.spreading.events.fresh
+    """Whether the node takes part in user events: not before its life is durable, and it has learnt what is old."""
+    return isinstance(core, Node) and core.spreading.events.generation > 0 and not core.spreading.events.fresh
 
 
 def owner_of(core: Core | None, handler: str, key: str) -> NodeId | None:

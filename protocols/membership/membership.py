@@ -53,7 +53,10 @@ class Membership:
         self._saved_peers = peers.addresses if peers else ()
         self._healer = Healer(config, rng, self._saved_peers)
         self.spreading = Spreading(config, self.swim, outbox, journal)
+        self.spreading.on_rearm = self._spreading_rearmed
+        self._spreading_at: Instant = NEVER
         self._rumours = self.spreading.queue
+        self._rumours_wait = False
         self._next_gossip: Instant = NEVER
         self._next_housekeeping: Instant = NEVER
         self.deadline: Instant = NEVER
@@ -126,11 +129,16 @@ class Membership:
             deadline = self._healer.deadline
         if self._next_housekeeping < deadline:
             deadline = self._next_housekeeping
-        if self.spreading.deadline < deadline:
-            deadline = self.spreading.deadline
-        if (self.swim.queue.size or self._rumours.size) and self._next_gossip < deadline and len(self.table.rows) > 1:
+        if self._spreading_at < deadline:
+            deadline = self._spreading_at
+        if (self._rumours_wait or self.swim.queue.size) and self._next_gossip < deadline and len(self.table.rows) > 1:
             deadline = self._next_gossip
         self.deadline = deadline
+
+    def _spreading_rearmed(self) -> None:
+        """Keep here what every step needs of what users say: in a large mesh each look elsewhere is felt."""
+        self._spreading_at = self.spreading.deadline
+        self._rumours_wait = self._rumours.size > 0
 
     # Timers.
 
@@ -144,9 +152,9 @@ class Membership:
             self._probe(now)
         if now >= self._healer.deadline:
             self._exchange(now)
-        if now >= self.spreading.deadline:
+        if now >= self._spreading_at:
             self.spreading.fire(now)
-        if now >= self._next_gossip and (swim.queue.size or self._rumours.size):
+        if now >= self._next_gossip and (self._rumours_wait or swim.queue.size):
             self._gossip(now)
             self._next_gossip = now + self._swim_config.gossip_interval
         if now >= self._next_housekeeping:
@@ -207,7 +215,7 @@ class Membership:
         if not members:
             return
         limit = swim.retransmits()
-        if self._rumours.size:
+        if self._rumours_wait:
             gossip = Gossip(*self._news_and_rumours(now, limit, len(members)))
         else:
             gossip = Gossip(swim.queue.take(limit, len(members)))
@@ -218,7 +226,9 @@ class Membership:
         """One packet of both: news of members first, what users say in the room that is left."""
         updates = self.swim.queue.take(limit, copies, UPDATES_BYTES_MAX - self._rumours.claim())
         left = UPDATES_BYTES_MAX - sum(map(size_bound, updates))
-        return updates, self._rumours.take(now, limit, copies, left)
+        rumours = self._rumours.take(now, limit, copies, left)
+        self._rumours_wait = self._rumours.size > 0
+        return updates, rumours
 
     def _exchange(self, now: Instant) -> None:
         me = self.swim.me

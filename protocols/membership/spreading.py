@@ -6,7 +6,7 @@ to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from protocols.config import NodeConfig
@@ -41,6 +41,8 @@ class Spreading:
         self.events = UserEvents(config, swim, outbox, journal, self.queue, self.log)
         self.queries = UserQueries(config, swim, outbox, self.queue, self.log)
         self.deadline: Instant = NEVER
+        self.on_rearm: Callable[[], None] = lambda: None
+        """Called when `deadline`, or what is queued, may have changed: nobody need look at either at every step."""
 
     def begin(self, generation: int, *, joining: bool) -> None:
         """Take part, in a generation that is durable."""
@@ -107,3 +109,4 @@ class Spreading:
 
     def _rearm(self) -> None:
         self.deadline = min(self.log.deadline, self.events.deadline, self.queries.deadline)
+        self.on_rearm()
