@@ -69,3 +69,6 @@ class NodeConfig(Struct, frozen=True):
     tasks: TaskConfig = TaskConfig()
     keyring: Keyring = NO_KEYRING
     """With what the node was let in; a saved one, which has seen the changes since, counts instead."""
+    probe_payloads: bool = True
+    """Whether its pings and acks say how busy the node is and where it takes itself to be, and what those of others say
+    is kept. Nothing depends on it but what people and placement are told."""

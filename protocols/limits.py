@@ -4,13 +4,16 @@ from __future__ import annotations
 
 PACKET_BYTES_MAX = 1400
 """One datagram, headers of this project included: under every common path MTU (memberlist's default)."""
-UPDATES_BYTES_MAX = 1280
-"""Gossip inside one packet: PACKET_BYTES_MAX less the envelope, the seal (80 bytes) and a probe's own fields."""
+UPDATES_BYTES_MAX = 1200
+"""Gossip inside one packet: PACKET_BYTES_MAX less the envelope, the seal (80 bytes) and a probe's own fields, vitals
+and coordinate of its sender among them."""
 UPDATES_PER_PACKET_MAX = 64
 FRAME_BYTES_MAX = 1 << 20
 """One frame on a stream."""
 MEMBERS_PER_FRAME_MAX = 512
 """Rows in one push-pull frame; a larger table travels in several."""
+PEERS_HEARD_MAX = 4096
+"""Members whose vitals and coordinates one node remembers, about 1 KB each."""
 
 NODE_ID_CHARS = 26
 NAME_CHARS_MAX = 64

@@ -49,8 +49,10 @@ from protocols.membership.member import Member, Profile, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
+from protocols.membership.rtt import EstimateRtt
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
+from protocols.membership.vitals import Reported, ReportMachine, VitalsBook
 from protocols.outbox import NEVER, Journal, Outbox
 from protocols.standing import answer_of
 from protocols.tasks.asker import Asker, local, remote, respond
@@ -113,12 +115,15 @@ class Node:
         seed = rng.getrandbits(128)
         self._outbox = Outbox()
         self._journal = Journal(self._outbox)
+        self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, self._is_alive)
+        self.vitals = VitalsBook(sum(handler.concurrency for handler in config.handlers), self.worker)
         self.membership = Membership(
             config,
             self._outbox,
             self._journal,
             Random(f"{seed}/membership"),
             peers.value if peers and type(peers.value) is Peers else None,
+            self.vitals,
         )
         self.swim = self.membership.swim
         evidence = self.membership.evidence
@@ -141,7 +146,6 @@ class Node:
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
-        self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, self._is_alive)
         self.asking = Asking(config.node_id, config.tasks, self.swim, self._outbox)
         self._perform_id: PerformId = 0
         self._tool_asks: dict[PerformId, Asker] = {}
@@ -421,6 +425,10 @@ class Node:
     # Callers.
 
     def _requested(self, now: Instant, request_id: RequestId, command: Command) -> None:
+        if type(command) is ReportMachine:
+            self.vitals.report(command)
+            self._outbox.reply(request_id, Reported())
+            return
         if self.phase is Phase.STARTING:
             self._outbox.reply(request_id, _not_serving("starting", "Try again in a moment."))
             return
@@ -444,6 +452,8 @@ class Node:
                 self.keyring.requested(now, request_id, command)
             case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
                 self.spreading.requested(now, request_id, command)
+            case EstimateRtt():
+                self._outbox.reply(request_id, self.membership.rtt.estimate(now, command))
             case ListMembers():
                 self._outbox.reply(request_id, self._member_list(now))
             case Why():
@@ -484,6 +494,8 @@ class Node:
 
     def _member_view(self, now: Instant, member: Member) -> MemberView:
         profile = member.alive.profile
+        is_self = member is self.swim.me
+        heard = self.vitals.view(now, member.alive.node_id) if member.state <= State.SUSPECT else None
         return MemberView(
             node_id=member.alive.node_id,
             name=profile.name,
@@ -495,7 +507,9 @@ class Node:
             zone=profile.zone,
             weight=profile.weight,
             state_age_s=round((now - member.since) / NANOS_PER_S, 3),
-            is_self=member is self.swim.me,
+            is_self=is_self,
+            vitals=self.vitals.own_view() if is_self else heard,
+            rtt=self.membership.rtt.to(now, member),
         )
 
     def _status(self, now: Instant) -> NodeStatus:
@@ -532,6 +546,8 @@ class Node:
             storage_error=self._journal.error,
             members_left=table.count(State.LEFT),
             membership=self.membership.status(now),
+            vitals=self.vitals.own_view(),
+            rtt=self.membership.rtt.summary(now),
         )
 
 

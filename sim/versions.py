@@ -59,6 +59,10 @@ class Codec(Protocol):
     def encode_stored(self, value: Stored, kind: int) -> bytes: ...
     def decode_stored(self, data: bytes) -> Stored: ...
 
+    def known(self, message: Message) -> Message:
+        """What this version can say of `message`, and read of it: an older one leaves out fields that came later."""
+        ...
+
     def strange(self, kind: int) -> bytes | None:
         """A message that older versions do not know; None where there is none."""
         ...
@@ -78,6 +82,9 @@ class Present:
 
     def decode_stored(self, data: bytes) -> Stored:
         return decode_stored(data)
+
+    def known(self, message: Message) -> Message:
+        return message
 
     def strange(self, kind: int) -> bytes | None:
         return None
@@ -180,7 +187,8 @@ class Versions:
         self.crossed += 1
         kind = self._kind()
         codec = self.codecs[speaker.version]
-        decode = self.codecs[listener.version].decode_message
+        reader = self.codecs[listener.version]
+        decode = reader.decode_message
         if speaker.version > listener.version and self._random.random() < STRANGE:
             self._say_something_strange(now, listener, codec.strange(kind), decode)
         what = f"version {listener.version} cannot read a {type(message).__name__} of version {speaker.version}"
@@ -188,7 +196,7 @@ class Versions:
         if heard is None:
             self._drop()
         else:
-            self._compare(now, listener, message, heard)
+            self._compare(now, listener, reader.known(codec.known(message)), heard)
         return heard
 
     def _say_something_strange(

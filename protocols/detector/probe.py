@@ -214,6 +214,12 @@ class Prober:
         self.pinged_at = UNTIMED
         return self._target
 
+    def round_trip(self, now: Instant, sender: NodeId, seq: int) -> Instant:
+        """How long the probe under way has taken, if this ack is its target's own answer; 0 where that is unclear."""
+        if seq != self._target_seq or sender != self._target or self.pinged_at == UNTIMED:
+            return 0
+        return now - self.pinged_at
+
     def acked(self, sender: NodeId, seq: int) -> bool:
         """True where `seq` answers the probe under way and comes from the target or one of the helpers."""
         if not self._target or seq != self._target_seq or (sender != self._target and sender not in self._helpers):

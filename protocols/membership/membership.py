@@ -19,11 +19,14 @@ from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.hints import Suggest, Suggested
 from protocols.membership.member import STATE_MASK, Member, Profile, State, Update, size_bound
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
+from protocols.membership.nearness import Nearness
 from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.rtt_answers import RttDesk
 from protocols.membership.rumours import Rumour
 from protocols.membership.spreading import Spreading
 from protocols.membership.swim import Swim
 from protocols.membership.views import MembershipStatus
+from protocols.membership.vitals import VitalsBook
 from protocols.meter import PerMinute
 from protocols.outbox import NEVER, Journal, Outbox
 
@@ -34,7 +37,15 @@ NO_PROBE = 0
 class Membership:
     """One node's share of the membership protocol. `deadline` is when `fire` wants to be called."""
 
-    def __init__(self, config: NodeConfig, outbox: Outbox, journal: Journal, rng: Random, peers: Peers | None) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        outbox: Outbox,
+        journal: Journal,
+        rng: Random,
+        peers: Peers | None,
+        vitals: VitalsBook,
+    ) -> None:
         self.config = config
         self.before_table: Callable[[Endpoint], None] = _nothing
         """Says what whoever gets a table must have got before it."""
@@ -57,6 +68,11 @@ class Membership:
         self._spreading_at: Instant = NEVER
         self._rumours = self.spreading.queue
         self._rumours_wait = False
+        self.vitals = vitals
+        self.nearness = Nearness(config.node_id) if config.probe_payloads else None
+        self.rtt = RttDesk(config.node_id, self.table, self.nearness, config.swim.probe_interval)
+        self._view_kept = 0
+        """The `view` for which vitals and coordinates were last gone through for members that are forgotten."""
         self._next_gossip: Instant = NEVER
         self._next_housekeeping: Instant = NEVER
         self.deadline: Instant = NEVER
@@ -177,7 +193,8 @@ class Membership:
             self._ping(target.endpoint, self._prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:
-        self._outbox.send(to, Ping(seq, self.swim.news_for(to.node_id)))
+        vitals = None if self.nearness is None else self.vitals.own
+        self._outbox.send(to, Ping(seq, self.swim.news_for(to.node_id), vitals))
 
     def _probe_indirectly(self, target_id: NodeId) -> None:
         target = self.table.get(target_id)
@@ -252,6 +269,11 @@ class Membership:
         self._next_housekeeping = now + self._swim_config.push_pull_interval
         self.swim.forget(now)
         self.evidence.fold()
+        if self._view_kept != self.swim.view:
+            self._view_kept = self.swim.view
+            self.vitals.keep(self.table.rows.__contains__)
+            if self.nearness is not None:
+                self.nearness.keep(self.table.rows.__contains__)
         self.save_peers(now)
 
     def save_peers(self, now: Instant) -> None:
@@ -285,7 +307,14 @@ class Membership:
         if self._prober.out_of_touch:
             self._in_touch()
         answer = self._hear_from(now, message.updates) if message.updates else None
-        self._outbox.send(sender, Ack(message.probe, self.swim.news_for(sender.node_id, answer)))
+        news = self.swim.news_for(sender.node_id, answer)
+        near = self.nearness
+        if near is None:
+            self._outbox.send(sender, Ack(message.probe, news))
+            return
+        if message.vitals is not None:
+            self.vitals.heard(now, sender.node_id, message.vitals)
+        self._outbox.send(sender, Ack(message.probe, news, self.vitals.own, near.vivaldi.coordinate))
 
     def _hear_from(self, now: Instant, updates: tuple[Update, ...]) -> Update | None:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
@@ -308,6 +337,11 @@ class Membership:
         answer = self._hear_from(now, message.updates) if message.updates else None
         if answer is not None:
             self._outbox.send(sender, Gossip((answer,)))
+        if self.nearness is not None:
+            if message.vitals is not None:
+                self.vitals.heard(now, sender.node_id, message.vitals)
+            rtt = self._prober.round_trip(now, sender.node_id, message.probe)
+            self.nearness.heard(now, sender.node_id, message.coordinate, rtt)
         if self._prober.acked(sender.node_id, message.probe):
             if sender.node_id == self._prober.pinged:  # else a helper has heard of it, and this node has not
                 self.evidence.note((sender.node_id, self._prober.pinged_at, now))

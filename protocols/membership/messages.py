@@ -8,8 +8,10 @@ from msgspec import Meta
 
 from protocols.core import Carrier, Statement
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_PER_PACKET_MAX
+from protocols.membership.coordinates import Coordinate
 from protocols.membership.member import Accusation, Address, Alive, Believed, Id, Refutation
 from protocols.membership.rumours import RumourMessage, Rumours
+from protocols.membership.vitals import Vitals
 
 Updates = Annotated[tuple[Alive | Accusation | Refutation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
 Rows = Annotated[tuple[Alive | Believed, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
@@ -22,6 +24,8 @@ class Ping(Statement, frozen=True, array_like=True, tag="ping", gc=False):
     carrier: ClassVar[Carrier] = Carrier.DATAGRAM
     probe: ProbeSeq
     updates: Updates = ()
+    vitals: Vitals | None = None
+    """Of the sender."""
 
 
 class PingReq(Statement, frozen=True, array_like=True, tag="pingreq", gc=False):
@@ -35,11 +39,13 @@ class PingReq(Statement, frozen=True, array_like=True, tag="pingreq", gc=False):
 
 
 class Ack(Statement, frozen=True, array_like=True, tag="ack", gc=False):
-    """Yes."""
+    """Yes. One that a helper passes on says nothing of its sender."""
 
     carrier: ClassVar[Carrier] = Carrier.DATAGRAM
     probe: ProbeSeq
     updates: Updates = ()
+    vitals: Vitals | None = None
+    coordinate: Coordinate | None = None
 
 
 class Nack(Statement, frozen=True, array_like=True, tag="nack", gc=False):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from protocols.core import Command, NodeId, Outcome
+from protocols.membership.rtt import RttSummary, RttView
+from protocols.membership.vitals import VitalsView
 
 
 class ListMembers(Command, frozen=True, tag="list_members"):
@@ -34,6 +36,10 @@ class MemberView(Struct, frozen=True):
     state_age_s: float
     """Seconds since this node saw the state change."""
     is_self: bool = False
+    vitals: VitalsView | None = None
+    """How busy it is, as it last said; null where it is not there, or has not said it."""
+    rtt: RttView | None = None
+    """From this node to it; null for this node, for who is not there, and where it is not known."""
 
 
 class MemberList(Outcome, frozen=True, tag="members"):
@@ -92,6 +98,9 @@ class NodeStatus(Outcome, frozen=True, tag="status"):
     """Why the last save failed; empty while the disk is well."""
     members_left: int = 0
     membership: MembershipStatus = MembershipStatus()
+    vitals: VitalsView | None = None
+    rtt: RttSummary | None = None
+    """Null where no round-trip time is known yet."""
 
 
 class Left(Outcome, frozen=True, tag="left"):

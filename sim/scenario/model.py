@@ -113,6 +113,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     sometimes: tuple[str, ...] = ()
     """Names of states (`sim.marks`) that a sweep of this scenario must get into at least once."""
     liveness: Liveness = Liveness()
+    probe_payloads: bool | None = None
+    """Whether probes carry vitals and network coordinates; None: in a small mesh (`mesh.PAYLOADS_NODES_MAX`)."""
 
     @property
     def names(self) -> tuple[str, ...]:

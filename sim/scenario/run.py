@@ -26,6 +26,7 @@ from sim.executor import NO_HOSTS, Host
 from sim.faults.fault import nanos
 from sim.faults.rest import break_the_rest, heal_the_core
 from sim.faults.timeline import Timeline
+from sim.machines import report_machines
 from sim.marks import MARKS, Mark
 from sim.process import CoreFactory, Process
 from sim.scenario.expand import expand, kinds_enabled
@@ -81,6 +82,7 @@ class Run:
             clock=scenario.clock,
             hosts=hosts,
         )
+        report_machines(self.world)
         self.world.install(checkers_of(scenario) if checkers is None else checkers)
         self.world.install([MARKS[name] for name in scenario.sometimes])
         converged_at = BOOT_SPREAD + 2 * nanos(scenario.disk.commit_ms_max / 1000) + NANOS_PER_MS

@@ -87,11 +87,14 @@ def _drawn(info: inspect.Type) -> st.SearchStrategy[object]:
         case inspect.StructType():
             fields = {field.name: _drawn(field.type) for field in info.fields}
             return st.builds(info.cls, **fields)
+        case inspect.NoneType():
+            return st.none()
         case inspect.UnionType():
             return st.one_of([_drawn(each) for each in info.types])
         case inspect.VarTupleType():
-            most = ITEMS_MAX if info.max_length is None else min(info.max_length, ITEMS_MAX)
-            return st.lists(_drawn(info.item_type), min_size=info.min_length or 0, max_size=most).map(tuple)
+            least = info.min_length or 0
+            most = max(least, ITEMS_MAX if info.max_length is None else min(info.max_length, ITEMS_MAX))
+            return st.lists(_drawn(info.item_type), min_size=least, max_size=most).map(tuple)
         case inspect.StrType():
             return _text(info)
         case inspect.BytesType():

@@ -10,10 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.core import Carrier, Message, Promise, Statement, Stored
-from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, size_bound
+from protocols.limits import PACKET_BYTES_MAX, UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
+from protocols.membership.coordinates import SPAN_US, Coordinate
+from protocols.membership.member import (
+    GENERATION_MAX,
+    INCARNATION_MAX,
+    Accusation,
+    Alive,
+    Believed,
+    Profile,
+    Refutation,
+    State,
+    Update,
+    precedence_of,
+    size_bound,
+)
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.records import Generation
 from protocols.membership.rumours import QueryAnswer, QueryAsk, UserEvent
+from protocols.membership.vitals import Vitals
 from protocols.tasks.messages import Ask, Concluded
 from protocols.tasks.task import CancelTask, GetTask
 from protocols.tools import FindTools, LocalToolsFor
@@ -63,8 +78,16 @@ def test_what_is_stored_is_not_a_message_and_the_other_way_round() -> None:
 
 def test_the_bytes_are_those_of_the_first_release() -> None:
     """Plain MessagePack, spelt out: a change here can not be read by nodes that run today."""
-    assert encode_message(Ping(7)) == b"\x92\x01\x93\xa4ping\x07\x90"
-    assert encode_message(Ack(1, (Accusation("b", 6, "c"),))) == b"\x92\x01\x93\xa3ack\x01\x91\x94\xa1x\xa1b\x06\xa1c"
+    assert encode_message(Ping(7)) == b"\x92\x01\x94\xa4ping\x07\x90\xc0"
+    assert encode_message(Ping(7, (), Vitals(300, 2, 4, 70))) == (
+        b"\x92\x01\x94\xa4ping\x07\x90\x95\xcd\x01\x2c\x02\x04\x46\xc0"
+    )
+    told = b"\x91\x94\xa1x\xa1b\x06\xa1c"
+    assert encode_message(Ack(1, (Accusation("b", 6, "c"),))) == b"\x92\x01\x95\xa3ack\x01" + told + b"\xc0\xc0"
+    at = Coordinate((-1, 2, 3, 4, 5, 6, 7, 8), 10, -2, 1500)
+    assert encode_message(Ack(1, (), None, at)) == (
+        b"\x92\x01\x95\xa3ack\x01\x90\xc0\x94\x98\xff\x02\x03\x04\x05\x06\x07\x08\x0a\xfe\xcd\x05\xdc"
+    )
     refutation = b"\xa6gossip\x91\x93\xa1r\xa1b\x04"
     assert encode_message(Gossip((Refutation("b", 4),))) == b"\x92\x01\x93" + refutation + b"\x90"
     assert decode_message(b"\x92\x01\x92" + refutation) == Gossip((Refutation("b", 4),))  # as it was before events
@@ -168,6 +191,34 @@ UPDATES = st.one_of(values_of(Alive), values_of(Accusation), values_of(Refutatio
 def test_the_size_bound_is_an_upper_bound(update: object) -> None:
     assert isinstance(update, Alive | Accusation | Refutation)
     assert len(msgspec.msgpack.encode(update)) <= size_bound(update)
+
+
+@given(
+    st.sampled_from((Ping, Ack)),
+    st.lists(UPDATES, max_size=UPDATES_PER_PACKET_MAX),
+    values_of(Vitals),
+    values_of(Coordinate),
+    st.sampled_from((0, 1 << 30, (1 << 62) - 1)),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_probe_full_of_news_fits_a_packet_whatever_it_says_of_its_sender(
+    kind: type[Ping] | type[Ack], news: list[Update], vitals: Vitals, coordinate: Coordinate, probe: int
+) -> None:
+    """With as many updates as a packet may carry, and as long as they may be; the seal takes 80 bytes more."""
+    longest = Accusation("a" * 26, precedence_of(GENERATION_MAX, INCARNATION_MAX, State.LEFT), "b" * 26)
+    updates: list[Update] = []
+    room = UPDATES_BYTES_MAX
+    queued: list[Update] = [*news, *[longest] * UPDATES_PER_PACKET_MAX]
+    for update in queued:
+        if size_bound(update) <= room and len(updates) < UPDATES_PER_PACKET_MAX:
+            updates.append(update)
+            room -= size_bound(update)
+    assert room < size_bound(longest) or len(updates) == UPDATES_PER_PACKET_MAX
+    worst = Coordinate((-SPAN_US,) * 8, SPAN_US, -SPAN_US, 1500)
+    for load, place in ((vitals, coordinate), (Vitals(65535, 65535, 65535, 1000, 1000), worst)):
+        taken = tuple(updates)
+        message = Ping(probe, taken, load) if kind is Ping else Ack(probe, taken, load, place)
+        assert len(encode_message(message)) <= PACKET_BYTES_MAX - 80
 
 
 @given(MESSAGES)

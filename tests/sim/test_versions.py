@@ -8,11 +8,15 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from protocols.core import Message, Stored
+from protocols.core import Message, Outcome, Stored
+from protocols.membership.messages import Ack, Ping
+from protocols.membership.views import ListMembers, MemberList, MemberView
 from protocols.tasks.messages import Ask, RunEnded
 from protocols.tasks.task import BodyStatus, GetTask
 from protocols.wire import BadMessage
+from sim.process import Process
 from sim.scenario import Run, Scenario
 from sim.versions import APPENDED, NEXT, PRESENT, Codec, Next, Present, grown
 from sim.world import World
@@ -129,6 +133,60 @@ def test_a_run_without_an_upgrade_is_the_same_run_whatever_the_codecs() -> None:
         mixed.pass_time(10)
         hashes.add(mixed.world.trace.hexdigest())
     assert len(hashes) == 1
+
+
+# The version before the present one.
+
+
+class Before(Present):
+    """Nodes of which no ping and no ack says how busy its sender is, or where."""
+
+    def encode_message(self, message: Message, kind: int) -> bytes:
+        return msgspec.msgpack.encode(self._cut(super().encode_message(message, kind)))
+
+    def decode_message(self, data: bytes) -> Message:
+        return super().decode_message(msgspec.msgpack.encode(self._cut(data)))
+
+    def known(self, message: Message) -> Message:
+        return (
+            replace(message, vitals=None)
+            if isinstance(message, Ping)
+            else (replace(message, vitals=None, coordinate=None) if isinstance(message, Ack) else message)
+        )
+
+    @staticmethod
+    def _cut(data: bytes) -> list[object]:
+        version, fields = msgspec.msgpack.decode(data)
+        return [version, fields[:3] if fields[0] in ("ping", "ack") else fields]
+
+
+def listed(process: Process) -> dict[str, MemberView]:
+    """The member list of a node, by name."""
+    outcomes: list[Outcome] = []
+    process.request(process.world.kernel.now, ListMembers(), lambda now, outcome: outcomes.append(outcome))
+    (members,) = outcomes
+    assert isinstance(members, MemberList)
+    return {member.name: member for member in members.members}
+
+
+def test_nodes_with_vitals_and_coordinates_and_nodes_without_live_in_one_mesh() -> None:
+    mixed = Mixed(seconds=60, older=Before(), newer=Present())
+    processes = mixed.world.processes
+    for process in processes[2:]:
+        process.config = replace(process.config, probe_payloads=False)
+    mixed.install(PRESENT, 2, 3)
+    mixed.install(NEXT, 0, 1)
+    mixed.pass_time(30)
+    assert mixed.world.versions.crossed > 100
+    assert mixed.violated == []
+    for process in processes:
+        assert {member.state for member in listed(process).values()} == {"alive"}
+    newer, older = listed(processes[0]), listed(processes[2])
+    assert newer["n1"].vitals is not None
+    assert newer["n1"].vitals.cpu is not None
+    assert [newer[name].vitals for name in ("n2", "n3")] == [None, None]
+    assert all(newer[name].rtt is not None for name in ("n1", "n2", "n3"))  # whoever answers is measured
+    assert all(older[name].vitals is None and older[name].rtt is None for name in ("n0", "n1", "n3"))
 
 
 # Codecs that break the promise.

@@ -20,6 +20,8 @@ from meshnode.transport.seal import (
 )
 from protocols.keyring.ring import key_id
 from protocols.limits import PACKET_BYTES_MAX, UPDATES_BYTES_MAX
+from protocols.membership.coordinates import COORDINATE_BYTES_MAX
+from protocols.membership.vitals import VITALS_BYTES_MAX
 
 KEY, OLD_KEY, OTHER_KEY = (bytes([n]) * 32 for n in (1, 2, 3))
 ALICE, BOB, CAROL = (node_id_of(bytes([n]) * 32) for n in (1, 2, 3))
@@ -41,7 +43,8 @@ def refusal(one: Opener, packet: bytes) -> str:
 
 
 def test_what_is_sealed_fits_and_the_probe_fields_too() -> None:
-    assert UPDATES_BYTES_MAX + 40 + SEAL_OVERHEAD_BYTES <= PACKET_BYTES_MAX
+    payloads = VITALS_BYTES_MAX + COORDINATE_BYTES_MAX
+    assert UPDATES_BYTES_MAX + payloads + 20 + SEAL_OVERHEAD_BYTES <= PACKET_BYTES_MAX
     packet = sealer().seal(TO_BOB, bytes(MESSAGE_BYTES_MAX))
     assert len(packet) == PACKET_BYTES_MAX
     assert len(opener().open(packet).message) == MESSAGE_BYTES_MAX

@@ -274,10 +274,12 @@ def test_a_wiped_node_may_count_its_lives_anew(seed: int) -> None:
     assert run(scenario).violations == ()
 
 
-def test_bytes_per_node_are_flat_in_n() -> None:
+@pytest.mark.parametrize(("payloads", "spread", "most"), [(False, 1.05, 60), (True, 1.1, 80)])
+def test_bytes_per_node_are_flat_in_n(payloads: bool, spread: float, most: int) -> None:
+    """A coordinate takes a byte or two more where nodes happen to be far from the origin."""
     spent = {}
     for nodes in (10, 40, 160):
-        one = Run(Scenario(nodes=nodes, seconds=60), (TrafficIsFlat,))
+        one = Run(Scenario(nodes=nodes, seconds=60, probe_payloads=payloads), (TrafficIsFlat,))
         one.start()
         one.faults_phase()
         checker = one.world.watch.checkers[0]
@@ -287,7 +289,7 @@ def test_bytes_per_node_are_flat_in_n() -> None:
         assert checker.packets() <= checker.bounds(now)[0]
         checker.finish(now)
         assert fallen(one) == []
-    assert max(spent.values()) < 1.05 * min(spent.values()) < 60
+    assert max(spent.values()) < spread * min(spent.values()) < most
 
 
 def test_merges_are_tried_on_what_goes_round_and_no_more_than_so_many() -> None:
