@@ -24,6 +24,7 @@ from protocols.membership.event_views import (
     ReadEvents,
     SendEvent,
 )
+from protocols.membership.rtt import EstimateRtt, RttEstimate
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -38,6 +39,7 @@ __all__ = [
     "CallerOutcome",
     "CancelTask",
     "CreateToken",
+    "EstimateRtt",
     "EventList",
     "EventSent",
     "Explanation",
@@ -59,6 +61,7 @@ __all__ = [
     "ReadEvents",
     "Refused",
     "RemoveKey",
+    "RttEstimate",
     "SendEvent",
     "Submit",
     "TaskList",
@@ -118,6 +121,7 @@ CallerCommand: TypeAlias = (
     | ListMembers
     | GetStatus
     | Why
+    | EstimateRtt
     | Leave
     | FindTools
     | ListKeys
@@ -138,6 +142,7 @@ CallerOutcome: TypeAlias = (
     | MemberList
     | NodeStatus
     | Explanation
+    | RttEstimate
     | Left
     | ToolsFound
     | KeysReport

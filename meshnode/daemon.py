@@ -32,6 +32,7 @@ from meshnode.driver import Driver
 from meshnode.errors import ExitCode, MeshError
 from meshnode.executors.pool import Executors
 from meshnode.logs import Log, configure_logs
+from meshnode.machine import report_machine
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
@@ -180,6 +181,7 @@ class Daemon:
             self._driver = self._make_driver(transport)
             await nursery.start(self._driver.run)
             await self._wait_until_serving()
+            nursery.start_soon(report_machine, self._driver)
             socket = self.directory.control_socket(serving=True)
             await self._serve_callers(nursery, socket)
             if self.config.zeroconf:

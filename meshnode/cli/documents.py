@@ -16,7 +16,7 @@ from protocols.tools import ToolInfo, ToolsFound
 
 def task_document(task: TaskView) -> dict[str, object]:
     """One task. `output` is the handler's result itself; null until the task has succeeded."""
-    document = _fields(task)
+    document = fields_of(task)
     document["state"] = task.state.name.lower()
     document["final"] = task.state.final
     document["output"] = embedded(task.output) if task.output else None
@@ -37,19 +37,19 @@ def members_document(listed: MemberList) -> dict[str, object]:
 
 
 def member_document(member: MemberView) -> dict[str, object]:
-    return _fields(member)
+    return fields_of(member)
 
 
 def status_document(status: NodeStatus, daemon: Inspection) -> dict[str, object]:
-    return {**_fields(status), "daemon": _fields(daemon)}
+    return {**fields_of(status), "daemon": fields_of(daemon)}
 
 
 def why_document(explanation: Explanation, reading: str) -> dict[str, object]:
-    return {**_fields(explanation), "reading": reading}
+    return {**fields_of(explanation), "reading": reading}
 
 
 def keys_document(report: KeysReport) -> dict[str, object]:
-    document = _fields(report)
+    document = fields_of(report)
     for name in ("code", "message", "next_step"):
         del document[name]  # what is amiss stands under `error`
     return document
@@ -75,7 +75,7 @@ def _tool(tool: ToolInfo) -> dict[str, object]:
     return document
 
 
-def _fields(outcome: msgspec.Struct) -> dict[str, object]:
+def fields_of(outcome: msgspec.Struct) -> dict[str, object]:
     """Fields without the type's tag."""
     fields: dict[str, Any] = msgspec.to_builtins(outcome)
     fields.pop("type", None)

@@ -199,6 +199,10 @@ Examples:
   meshnode members --watch
   meshnode members --watch >> changes.log
   meshnode members --json | jq -r '.members[] | select(.state == "alive") | .name'
+  meshnode members --json | jq -c '.members[] | {name, vitals, rtt}'
+
+With --json every member that is there also has its vitals (places taken, runs waiting, cpu and memory as parts of one,
+and how old that is) and the round-trip time to it, as far as they are known: both come with probes, one a second.
 
 Next: `meshnode submit HANDLER --payload JSON` gives work to one of them.
 """
@@ -241,7 +245,7 @@ def why(
     return present(as_json, lambda: node_work.why(data_directory(directory), member))
 
 
-STATUS_HELP = """Show how this node stands: its mesh, members, tasks, memory, and whether its disk is well.
+STATUS_HELP = """Show how this node stands: its mesh, members, tasks, load, memory, and whether its disk is well.
 
 Task counts are of the tasks that this node took in; runs are bodies that it executes, for any node.
 
@@ -254,7 +258,8 @@ by reason. All counts are since the daemon started.
 Example:
   meshnode status
 
-Next: `meshnode tasks` for the tasks themselves; `meshnode doctor` if something is wrong.
+Next: `meshnode tasks` for the tasks themselves; `meshnode rtt NAME` for the way to one member; `meshnode doctor` if
+something is wrong.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from meshnode.calls import Inspection
+from meshnode.cli.distances import milliseconds, summary_text, vitals_text
 from meshnode.cli.tables import duration, pairs
 from meshnode.transport.traffic import Flow
 from protocols.membership.views import MembershipStatus, NodeStatus
@@ -36,6 +37,8 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
         ),
         ("tasks", states or "none"),
         ("runs", f"{status.runs_active} active, {status.runs_waiting} waiting"),
+        ("load", vitals_text(status.vitals)),
+        ("rtt", summary_text(status.rtt)),
         ("disk", status.storage_error or f"well ({daemon.saves} saves in {daemon.commits} commits)"),
         ("dropped", dropped or "nothing"),
         ("streams", f"{daemon.streams_open} open"),
@@ -56,7 +59,10 @@ def _membership_lines(membership: MembershipStatus) -> list[tuple[str, str]]:
     suspicions = f"{membership.suspicions_open} open; this node itself was accused {times}"
     probes = f"{membership.probes}, {membership.probes_failed} failed"
     if membership.probe_rtt_window:
-        median, p99 = millis(membership.probe_rtt_median_s), millis(membership.probe_rtt_p99_s)
+        median, p99 = (
+            milliseconds(1000 * membership.probe_rtt_median_s),
+            milliseconds(1000 * membership.probe_rtt_p99_s),
+        )
         probes += f"; round trip median {median}, p99 {p99} (of the last {membership.probe_rtt_window})"
     return [
         ("health", health),
@@ -106,11 +112,3 @@ def bytes_text(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def millis(seconds: float) -> str:
-    """A round trip: 0.42ms, 1.3ms, 250ms."""
-    value = seconds * 1000
-    if value < 1:
-        return f"{value:.2f}ms"
-    return f"{value:.1f}ms" if value < 10 else f"{value:.0f}ms"

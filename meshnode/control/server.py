@@ -45,6 +45,7 @@ from protocols.core import Refused
 from protocols.detector.why import Why
 from protocols.keyring.views import AddKey, ListKeys, RemoveKey, UseKey
 from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
+from protocols.membership.rtt import EstimateRtt
 from protocols.membership.views import GetStatus, Leave, ListMembers
 from protocols.tasks.task import CancelTask, GetTask, ListTasks, Submit
 from protocols.tools import FindTools
@@ -213,7 +214,7 @@ def _has_effects(command: CallerCommand) -> bool:
             return True
         case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | ListKeys() | Inspect():
             return False
-        case ReadEvents() | AskQuery():
+        case EstimateRtt() | ReadEvents() | AskQuery():
             return False
         case _:
             assert_never(command)

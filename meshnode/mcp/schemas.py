@@ -215,6 +215,17 @@ class Status(Answer):
     storage_error: Annotated[str, Field(description="Why this node cannot write to its disk; empty while all is well.")]
 
 
+class Load(BaseModel):
+    """How busy a member is, as it last said itself."""
+
+    queued: Annotated[int, Field(description="Runs that wait for a free place on it.")]
+    running: Annotated[int, Field(description="Handlers that run on it.")]
+    capacity: Annotated[int, Field(description="Handlers that it runs at once.")]
+    cpu: Annotated[float | None, Field(description="Of its processors, the part that is busy, 0 to 1; null: unknown.")]
+    memory: Annotated[float | None, Field(description="Of its memory, the part in use, 0 to 1; null: unknown.")]
+    age_s: Annotated[float, Field(description="Seconds since it said so: a hint, not how it stands now.")]
+
+
 class Member(BaseModel):
     """One member of the mesh."""
 
@@ -227,6 +238,10 @@ class Member(BaseModel):
     zone: Annotated[str, Field(description="Zone of the node, empty where none is set.")]
     handlers: Annotated[list[str], Field(description="Task handlers it runs: names for mesh_submit_task.")]
     mcp_servers: Annotated[list[str], Field(description="MCP servers attached to it: names for mesh_call_tool.")]
+    load: Annotated[Load | None, Field(description="How busy it is; null where that is not known.")]
+    rtt_ms: Annotated[
+        float | None, Field(description="Round-trip time from this node to it, in ms; null where that is not known.")
+    ]
 
 
 class Members(Answer):

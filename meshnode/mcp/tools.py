@@ -59,8 +59,9 @@ def _mesh_specs(tools: MeshTools) -> tuple[ToolSpec[Any, Any], ...]:
         ToolSpec(
             name="mesh_list_members",
             title="Mesh members",
-            description="The nodes of the mesh: name, state, and which task handlers and MCP servers each one has. Use "
-            "it to learn which handlers mesh_submit_task can run and which machines are up.",
+            description="The nodes of the mesh: name, state, which task handlers and MCP servers each one has, how "
+            "busy it is and how far away. Use it to learn which handlers mesh_submit_task can run and which nodes are "
+            "up.",
             hints=READS,
             arguments=schemas.ListMembersArguments,
             answer=schemas.Members,

@@ -73,6 +73,7 @@ def show_status(status: NodeStatus) -> schemas.Status:
 
 def show_member(member: MemberView) -> schemas.Member:
     handlers, servers = split_handlers(member.handlers)
+    vitals = member.vitals
     return schemas.Member(
         name=member.name,
         node_id=member.node_id,
@@ -83,6 +84,10 @@ def show_member(member: MemberView) -> schemas.Member:
         zone=member.zone,
         handlers=handlers,
         mcp_servers=servers,
+        load=None
+        if vitals is None
+        else schemas.Load(**{name: getattr(vitals, name) for name in schemas.Load.model_fields}),
+        rtt_ms=None if member.rtt is None else member.rtt.ms,
     )
 
 

@@ -65,6 +65,33 @@ async def test_members_are_the_same_from_everywhere(nodes: list[LocalNode]) -> N
     assert all(node.ready["id"][:8] in run.out for node in nodes)
 
 
+async def test_any_node_tells_how_far_away_and_how_busy_the_others_are(nodes: list[LocalNode]) -> None:
+    desk, shelf, box = nodes
+
+    async def known() -> bool:
+        run = await at(desk, "rtt", "shelf", "box")
+        return run.status == 0
+
+    await eventually(known)
+    estimated = (await at(desk, "rtt", shelf.ready["id"][:8], "box")).document
+    assert (estimated["a"], estimated["b"], estimated["rtt"]["source"]) == ("shelf", "box", "coordinates")
+    assert estimated["rtt"]["ms"] > 0
+    probed = (await at(desk, "rtt", "box")).document
+    assert (probed["a"], probed["b"], probed["rtt"]["source"]) == ("desk", "box", "probes")
+    assert 0 < probed["rtt"]["ms"] < 10_000
+
+    async def told() -> bool:
+        """The first report of a machine is a second old, and travels with the next probe."""
+        members = (await at(shelf, "members")).document["members"]
+        return all(member["vitals"] and member["vitals"]["memory"] for member in members)
+
+    await eventually(told)
+    assert (await at(box, "status")).document["rtt"]["members"] == 2
+    unknown = await at(desk, "rtt", "nobody")
+    assert unknown.status == 1
+    assert "meshnode members" in unknown.err
+
+
 async def test_status_is_of_the_node_that_is_asked(nodes: list[LocalNode]) -> None:
     desk, shelf, box = nodes
     room = Room(desk.directory.parent / "status")

@@ -30,6 +30,7 @@ from protocols.membership.event_views import (
     ReadEvents,
     SendEvent,
 )
+from protocols.membership.rtt import COORDINATES, PROBES, EstimateRtt, RttEstimate, RttSummary, RttView
 from protocols.membership.views import (
     GetStatus,
     Leave,
@@ -40,12 +41,14 @@ from protocols.membership.views import (
     MemberView,
     NodeStatus,
 )
+from protocols.membership.vitals import VitalsView
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolInfo, ToolsFound
 from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
 
 EVIL_NAME = "evil\x1b[31m\x07name"
 NODE_ID = "a" * 26
+VITALS = VitalsView(2, 3, 4, 0.355, None, 1.5)
 
 
 class Desk:
@@ -80,11 +83,14 @@ class Desk:
                     NODE_ID, "desk", "home", "127.0.0.1:1", "0.1.0", 1, 2, 3.5, "serving", 1, 0, 1, 0, 2, 3,
                     {"running": 2, "succeeded": 3}, 1, 0, ("ok", "mcp:files"), "", 4,
                     MembershipStatus(3, 8, 2, 1, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6),
+                    VITALS, RttSummary(4, 0.21, 1.5, 84.26, 0.4),
                 )  # fmt: skip
             case Why(member="evil"):
                 return EXPLANATION
             case Why():
                 return Refused("unknown_member", "This node knows no such member.", "It knows: desk.")
+            case EstimateRtt():
+                return self._rtt(command)
             case Inspect():
                 traffic = {"ack": Flow(395, 31_600, 5, 400), "ping": Flow(9, 720, 400, 1_234_567)}
                 return Inspection(7, "0.1.0", 50_000_000, "", {"replay": 2}, 9, 4, 1, traffic, 0.25, 1.5, 2e9)
@@ -121,6 +127,18 @@ class Desk:
         self.waiting.set()
         await trio.sleep(command.wait_ms / 1000)
         return EventList((), command.after, more=False, missed=False)
+
+    def _rtt(self, command: EstimateRtt) -> CallerOutcome:
+        match command.a, command.b:
+            case "near", "":
+                rtt = RttView(0.2134, 0.015, PROBES, 3, 4.2)
+            case "near", "far":
+                rtt = RttView(184.4, 12.34, COORDINATES, 0, 61.0)
+            case "near", "new":
+                rtt = RttView(3.456, 9.5, COORDINATES, 0, 2.0)
+            case _:
+                return Refused("rtt_unknown", "Not heard yet.", "Ask again in a moment.", 20.0)
+        return RttEstimate("desk" if not command.b else command.a, NODE_ID, command.b or "near", NODE_ID, rtt)
 
     async def _submit(self, command: Submit) -> CallerOutcome:
         match command.handler:
@@ -159,7 +177,9 @@ def view(task_id: str, handler: str, state: TaskState, *, output: str = "", deta
 
 
 def member(name: str, state: str, *, is_self: bool = False) -> MemberView:
-    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self)
+    rtt = None if is_self else RttView(1.5, 0.1, PROBES, 2, 3.0)
+    vitals = VITALS if is_self else None
+    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self, vitals, rtt)
 
 
 EVIL_ID, SHELF_ID = "e" * 26, "s" * 26

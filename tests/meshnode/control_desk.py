@@ -19,6 +19,7 @@ from protocols.core import Refused
 from protocols.detector.why import Why
 from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
 from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
+from protocols.membership.rtt import EstimateRtt
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -81,6 +82,8 @@ class Desk:
                 return KeysReport("list", "", True, (), ())
             case Inspect():
                 return Inspection(1, "0", 0, "", {}, 0, 0, 0)
+            case EstimateRtt():
+                return Refused("rtt_unknown", "Not heard yet.", "Ask again.")
             case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
                 return Refused("starting", "Not yet.", "Wait.")
             case GetStatus() | Why():

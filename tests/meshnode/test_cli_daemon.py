@@ -50,7 +50,11 @@ async def test_members_and_status(root: Path) -> None:
             "weight": 1,
             "state_age_s": 61.0,
             "is_self": True,
+            "vitals": {"queued": 2, "running": 3, "capacity": 4, "cpu": 0.355, "memory": None, "age_s": 1.5},
+            "rtt": None,
         }
+        assert members[1]["vitals"] is None
+        assert members[1]["rtt"] == {"ms": 1.5, "error_ms": 0.1, "source": "probes", "samples": 2, "age_s": 3.0}
 
         run = await meshnode(root, "status")
         assert (run.status, run.err) == (0, "")
@@ -59,7 +63,7 @@ async def test_members_and_status(root: Path) -> None:
         for words in (
             "3 of 8: probes of this node fail; it takes 4 × as long",
             "2 open; this node itself was accused once",
-            "400, 5 failed; round trip median 0.42ms, p99 12ms (of the last 256)",
+            "400, 5 failed; round trip median 0.42 ms, p99 12.3 ms (of the last 256)",
             "14 begun, 13 answered",
             "21, 6 of them in the last minute",
         ):
@@ -70,9 +74,18 @@ async def test_members_and_status(root: Path) -> None:
             ["ping", "9", "720", "B", "400", "1.2", "MB"],
             ["all", "404", "32", "kB", "405", "1.2", "MB"],
         ]
+        assert "3 of 4 places taken, 2 waiting, cpu 36%\n" in run.out
+        assert "0.21 ms to 84.3 ms, median 1.50 ms (4 members, estimates are rough so far)\n" in run.out
 
         document = (await meshnode(root, "status", "--json")).document
         assert document["phase"] == "serving"
+        assert document["rtt"] == {
+            "members": 4,
+            "nearest_ms": 0.21,
+            "median_ms": 1.5,
+            "farthest_ms": 84.26,
+            "coordinate_error": 0.4,
+        }
         assert document["daemon"] == {
             "pid": 7,
             "version": "0.1.0",
@@ -95,6 +108,43 @@ async def test_members_and_status(root: Path) -> None:
         membership = document["membership"]
         assert isinstance(membership, dict)
         assert (membership["health_score"], membership["probe_rtt_p99_s"]) == (3, 0.0123)
+
+
+@pytest.mark.parametrize(
+    ("members", "line"),
+    [
+        (("near",), "desk to near: 0.21 ms ± 0.01 ms (median of the last 3 probes, 4.2s ago)"),
+        (
+            ("near", "far"),
+            "near to far: 184 ms ± 12.3 ms (estimated from network coordinates, heard up to 1m 1s ago)",
+        ),
+        (
+            ("near", "new"),
+            "near to new: 3.46 ms ± 9.50 ms (estimated from network coordinates, heard up to 2.0s ago; they are not "
+            "settled yet, ask again in a minute)",
+        ),
+    ],
+)
+async def test_rtt_says_how_far_and_what_it_knows_that_from(root: Path, members: tuple[str, ...], line: str) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "rtt", *members)
+        assert (run.status, run.out, run.err) == (0, f"{line}\n", "")
+
+
+async def test_rtt_as_a_document_and_what_is_not_known_yet(root: Path) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "rtt", "near", "--json")
+        assert run.document == {
+            "a": "desk",
+            "a_id": NODE_ID,
+            "b": "near",
+            "b_id": NODE_ID,
+            "rtt": {"ms": 0.2134, "error_ms": 0.015, "source": "probes", "samples": 3, "age_s": 4.2},
+        }
+        run = await meshnode(root, "rtt", "nobody", "--json")
+        assert run.status == 1
+        assert run.error["retry_after_s"] == 20.0
+        run.assert_told("Not heard yet.", "Ask again in a moment.")
 
 
 async def test_submit_hands_on_what_was_asked_and_prints_the_id_alone(root: Path) -> None:

@@ -23,6 +23,7 @@ from meshnode.errors import ExitCode, MeshError
 from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
 from protocols.detector.why import Explanation, Finding, OwnFindings, SuspicionView, Teller, Why
+from protocols.membership.rtt import EstimateRtt, RttEstimate, RttView
 from protocols.membership.views import GetStatus, Leave, ListMembers, MemberView
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskState
 from protocols.tools import FindTools
@@ -48,6 +49,7 @@ EXPLANATION = Explanation(
         ListMembers(),
         GetStatus(),
         Why("box"),
+        EstimateRtt("a", "b"),
         Leave(),
         FindTools("q", "s", "t", 4),
         CreateToken(60.0, 2),
@@ -66,6 +68,7 @@ def test_every_command_survives_the_wire(command: CallerCommand) -> None:
     [
         Accepted("t", "n", True),
         TokenCreated("tok", 1.5, 2),
+        RttEstimate("a", "i", "b", "j", RttView(1.5, 0.25, "probes", 3, 2.0)),
         Refused("code", "message", "next", 0.25),
         Unknown("message", "next"),
         Inspection(1, "v", 2, "", {"seal": 3}, 4, 5, 6, {"ping": Flow(1, 2, 3, 4)}, 0.5, 1.5, 2.5),

@@ -348,6 +348,19 @@ async def test_members_are_filtered_and_limited() -> None:
         assert (await answer(client, "mesh_list_members", state="dead"))["total"] == 0
 
 
+async def test_members_say_how_busy_and_how_far_away_they_are(autojump_clock: trio.testing.MockClock) -> None:
+    async with two_nodes() as (alpha, _), client_of(alpha) as client:
+        await answer(client, "mesh_submit_task", handler="sleep", payload=100)
+        await trio.sleep(10)  # of the mock clock: a few rounds of probes
+        here, there = (await answer(client, "mesh_list_members"))["members"]
+        assert here["load"] | {"age_s": 0} == here["load"]
+        assert here["rtt_ms"] is None
+        assert {row["load"]["running"] for row in (here, there)} == {0, 1}
+        assert there["load"]["capacity"] > 0
+        assert 0 < there["load"]["age_s"] < 3
+        assert there["rtt_ms"] >= 0
+
+
 # Waits. The clock jumps, so these take no time.
 
 
