@@ -31,8 +31,10 @@ from meshnode.datadir import DataDir, read_note, write_note
 from meshnode.driver import Driver
 from meshnode.errors import ExitCode, MeshError
 from meshnode.executors.pool import Executors
+from meshnode.fact_log import FactLog
 from meshnode.logs import Log, configure_logs
 from meshnode.machine import report_machine
+from meshnode.namesakes import identity_in_use, name_taken
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
@@ -40,20 +42,17 @@ from protocols.config import NodeConfig
 from protocols.core import Action, Endpoint, Fact, Message, NodeId, Received, Result
 from protocols.keyring.keeper import keyring_at_start
 from protocols.keyring.ring import KEY_BYTES, first_keyring, held, key_id
-from protocols.keyring.views import AddKey, KeyringRejected, KeysChanged, TellKeys
+from protocols.keyring.views import AddKey, KeysChanged, TellKeys
 from protocols.membership.facts import (
     JoinedMesh,
-    MemberChanged,
     NameConflict,
     NodeStarted,
-    ReachedByStreamOnly,
-    Refuted,
 )
 from protocols.membership.hints import Hint, Suggest, Suggested
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
 from protocols.node import VERSION, Node, saved_generation
-from protocols.tasks.task import RunBody, Submit, TaskReassigned
+from protocols.tasks.task import RunBody, Submit
 from protocols.tools import ListLocalTools
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
 
 LEAVE_S_MAX = 5.0
 """How long a graceful stop may take before the node stops all the same."""
-UDP_WARNING_EVERY_S = 600.0
-"""How often it is said of one member that UDP does not get through."""
 NAME_CHECK_S = 10.0
 """A node that finds its name taken before anybody has answered it, within this time of its start, is the newcomer and
 gives way. One that belongs to a mesh already is not driven out of it by a later namesake."""
@@ -159,7 +156,7 @@ class Daemon:
         self._serving = trio.Event()
         self._stop = trio.Event()
         self._gives_way: MeshError | None = None
-        self._udp_warned_at: dict[NodeId, float] = {}
+        self._fact_log = FactLog(log)
         self._joined = False
         self._started_at = time.monotonic()
 
@@ -371,37 +368,15 @@ class Daemon:
                     log.warning("an older life of this node was outgrown", generation=fact.generation)
                     self._transport.renew(fact.generation)
                 self._serving.set()
-            case MemberChanged():
-                log.info("member", member=fact.name, state=fact.state.name.lower(), by=fact.by[:8])
             case NameConflict():
                 self._on_name_conflict(fact)
             case JoinedMesh():
                 self._joined = True
                 log.info("joined the mesh", via=fact.via[:8])
-            case Refuted():
-                log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
-            case ReachedByStreamOnly():
-                self._on_stream_only(fact.node_id)
             case KeysChanged():
                 self._rekey(fact)
-            case KeyringRejected():
-                log.warning("a keyring that cannot be true was not taken over", by=fact.by[:8])
-            case TaskReassigned(why="refused"):
-                log.debug("run refused", task=fact.task_id, attempt=fact.attempt)
-            case TaskReassigned():
-                log.warning("run given up", task=fact.task_id, attempt=fact.attempt, why=fact.why)
             case _:
-                log.debug("fact", fact=fact)
-
-    def _on_stream_only(self, member: NodeId) -> None:
-        """Warn of blocked UDP, and not at every probe."""
-        now = time.monotonic()
-        if now - self._udp_warned_at.get(member, -UDP_WARNING_EVERY_S) >= UDP_WARNING_EVERY_S:
-            self._udp_warned_at[member] = now
-            log.warning(
-                "a member answers over TCP alone: open its UDP port, and this node's, in every firewall between them",
-                member=member[:8],
-            )
+                self._fact_log.write(fact)
 
     def _rekey(self, changed: KeysChanged) -> None:
         """What seals and opens packets from now on, and what newcomers are given."""
@@ -414,7 +389,7 @@ class Daemon:
     def _on_name_conflict(self, conflict: NameConflict) -> None:
         log.error("another node has this node's name", name=self.entry.name, other=conflict.other, at=conflict.address)
         if not self._joined and time.monotonic() - self._started_at < NAME_CHECK_S:
-            self._gives_way = _name_taken(self.entry.name, conflict)
+            self._gives_way = name_taken(self.entry.name, conflict)
             self._stop.set()
 
     def _on_twin(self, twin: Twin) -> None:
@@ -422,7 +397,7 @@ class Daemon:
         if not twin.is_earlier:
             log.error("another process has this node's identity; it came later and was told to stop", at=twin.address)
             return
-        self._gives_way = _identity_in_use(self.entry, self.directory, twin)
+        self._gives_way = identity_in_use(self.entry, self.directory, twin)
         self._stop.set()
 
     def _name_in_use(self, name: str) -> str | None:
@@ -495,23 +470,3 @@ class Daemon:
             started_unix_s=process.create_time(),
             metrics_url=self.metrics_url or self.mcp_url.replace("/mcp", "/metrics"),
         )
-
-
-def _identity_in_use(entry: Entry, directory: DataDir, twin: Twin) -> MeshError:
-    return MeshError(
-        "identity_in_use",
-        f"This node ({entry.name!r}, id {entry.identity.node_id}) is running already: a process at {twin.address} has "
-        f"the same identity and was there first. {directory.root} is probably a copy of its data directory. Two nodes "
-        "must never share one, so this one has stopped; the other goes on.",
-        "Start this node with a new data directory and a token: meshnode up --dir NEW --join TOKEN. If it is to take "
-        "the other one's place, stop that first with `meshnode leave` on its machine, then start this one again.",
-    )
-
-
-def _name_taken(name: str, conflict: NameConflict) -> MeshError:
-    return MeshError(
-        "name_taken",
-        f"Another live node of this mesh is called {name!r} (id {conflict.other}, at {conflict.address}).",
-        "Start this node with another --name.",
-        ExitCode.USAGE,
-    )

@@ -35,7 +35,8 @@ from protocols.core import (
     Step,
     Woke,
 )
-from protocols.detector.confirm import Confirmer, Gathered
+from protocols.detector.confirm import Confirmer
+from protocols.detector.inquiries import Inquiries
 from protocols.detector.messages import AskReach, Reached
 from protocols.detector.why import Explainer, Why
 from protocols.keyring.keeper import KeyringKeeper, keyring_at_start
@@ -51,10 +52,10 @@ from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, Push
 from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
 from protocols.membership.rtt import EstimateRtt
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
-from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, MemberView, NodeStatus
+from protocols.membership.views import GetStatus, Leave, Left, ListMembers
 from protocols.membership.vitals import Reported, ReportMachine, VitalsBook
 from protocols.outbox import NEVER, Journal, Outbox
-from protocols.standing import answer_of
+from protocols.standing import answer_of, member_view, members_of, status_of
 from protocols.tasks.asker import Asker, local, remote, respond
 from protocols.tasks.asking import Asking
 from protocols.tasks.book import coordinator_prefix
@@ -77,7 +78,6 @@ from protocols.tasks.task import (
     ListTasks,
     Stopped,
     Submit,
-    TaskState,
 )
 from protocols.tasks.worker import Worker
 from protocols.tools import FindTools, ListLocalTools, LocalTools, LocalToolsFor, ToolsFound
@@ -128,9 +128,9 @@ class Node:
         self.swim = self.membership.swim
         evidence = self.membership.evidence
         self.confirmer = Confirmer(config.node_id, config.swim, self.swim, evidence, self._outbox)
-        self._explainer = Explainer(self.swim, evidence, self.confirmer, self._outbox, f"{seed}/why", self._member_view)
-        self._confirm_at: Instant = NEVER
-        """The confirmer's deadline, kept here because it is looked at after every step and changes next to never."""
+        view = partial(member_view, self)
+        explainer = Explainer(self.swim, evidence, self.confirmer, self._outbox, f"{seed}/why", view)
+        self._inquiries = Inquiries(self.confirmer, explainer)
         self.keyring = KeyringKeeper(
             config.node_id,
             config.name,
@@ -218,8 +218,8 @@ class Node:
             self.asking.fire(now)
         if now >= self.worker.deadline:
             self.worker.fire(now)
-        if now >= self._confirm_at:
-            self._gathered(now, *self.confirmer.fire(now))
+        if now >= self._inquiries.deadline:
+            self._inquiries.fire(now)
         if now >= self.keyring.deadline:
             self.keyring.fire(now)
         if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
@@ -255,8 +255,8 @@ class Node:
             deadline = self.asking.deadline
         if self.worker.deadline < deadline:
             deadline = self.worker.deadline
-        if self._confirm_at < deadline:
-            deadline = self._confirm_at
+        if self._inquiries.deadline < deadline:
+            deadline = self._inquiries.deadline
         if self.keyring.deadline < deadline:
             deadline = self.keyring.deadline
         if self._journal.deadline < deadline:
@@ -332,8 +332,7 @@ class Node:
         match message:
             case Ack():
                 if not self.membership.on_ack(now, sender, message):
-                    self.confirmer.on_ack(now, sender.node_id, message.probe)
-                    self._gathered(now)
+                    self._inquiries.on_ack(now, sender.node_id, message.probe)
             case Ping():
                 self.membership.on_ping(now, sender, message)
             case Gossip():
@@ -346,17 +345,13 @@ class Node:
                 self.membership.on_stream_ping(sender, message)
             case StreamAck():
                 self.membership.on_stream_ack(sender, message)
-                self.confirmer.on_ack(now, sender.node_id, message.probe)
-                self._gathered(now)
+                self._inquiries.on_ack(now, sender.node_id, message.probe)
             case PingReq():
                 self.membership.on_ping_req(now, sender, message)
             case PushPull():
                 self.membership.on_push_pull(now, sender, message)
-            case AskReach():
-                self.confirmer.on_ask(now, sender, message)
-                self._gathered(now)
-            case Reached():
-                self._gathered(now, self.confirmer.on_reached(now, sender, message))
+            case AskReach() | Reached():
+                self._inquiries.received(now, sender, message)
             case EventDigest() | EventsWanted() | Events() | QueryAsk() | QueryAnswer():
                 self.spreading.received(now, sender, message)
             case Assign():
@@ -381,12 +376,6 @@ class Node:
                 raise InvariantViolation(
                     f"the codec let through a message that nobody handles: {type(message).__name__}"
                 )
-
-    def _gathered(self, now: Instant, *answers: Gathered | None) -> None:
-        """The confirmer has had something to do; hand on what came of its questions."""
-        for gathered in answers:
-            self._explainer.finish(now, gathered)
-        self._confirm_at = self.confirmer.deadline
 
     def _asked(self, now: Instant, asker: Asker, command: GetTask | CancelTask | LocalToolsFor) -> None:
         """Another node asks on behalf of one of its callers."""
@@ -455,12 +444,11 @@ class Node:
             case EstimateRtt():
                 self._outbox.reply(request_id, self.membership.rtt.estimate(now, command))
             case ListMembers():
-                self._outbox.reply(request_id, self._member_list(now))
+                self._outbox.reply(request_id, members_of(self, now))
             case Why():
-                self._explainer.ask(now, request_id, command)
-                self._gathered(now)
+                self._inquiries.why(now, request_id, command)
             case GetStatus():
-                self._outbox.reply(request_id, self._status(now))
+                self._outbox.reply(request_id, status_of(self, now))
             case Suggest():
                 self._outbox.reply(request_id, self.membership.suggest(now, command))
             case Leave():
@@ -475,6 +463,11 @@ class Node:
         """Nanoseconds since the first event of this life."""
         return now - self._started_at
 
+    @property
+    def storage_error(self) -> str:
+        """Why the last save failed; empty while the disk is well."""
+        return self._journal.error
+
     def _is_alive(self, node_id: NodeId) -> bool:
         member = self.swim.table.get(node_id)
         return member is not None and member.state is State.ALIVE
@@ -486,69 +479,6 @@ class Node:
     def owner_of(self, handler: str, key: str) -> NodeId | None:
         """Where this node would run a task of `key` now."""
         return self.tasks.routing.ring(handler).owner(key)
-
-    def _member_list(self, now: Instant) -> MemberList:
-        views = [self._member_view(now, member) for member in self.swim.table]
-        views.sort(key=lambda view: (view.state != "alive", view.name, view.node_id))
-        return MemberList(tuple(views))
-
-    def _member_view(self, now: Instant, member: Member) -> MemberView:
-        profile = member.alive.profile
-        is_self = member is self.swim.me
-        heard = self.vitals.view(now, member.alive.node_id) if member.state <= State.SUSPECT else None
-        return MemberView(
-            node_id=member.alive.node_id,
-            name=profile.name,
-            address=profile.address,
-            state=member.state.name.lower(),
-            generation=member.generation,
-            incarnation=member.incarnation,
-            handlers=profile.handlers,
-            zone=profile.zone,
-            weight=profile.weight,
-            state_age_s=round((now - member.since) / NANOS_PER_S, 3),
-            is_self=is_self,
-            vitals=self.vitals.own_view() if is_self else heard,
-            rtt=self.membership.rtt.to(now, member),
-        )
-
-    def _status(self, now: Instant) -> NodeStatus:
-        me = self.swim.me
-        assert me is not None
-        table = self.swim.table
-        book = self.tasks.book
-        by_state = {state.name.lower(): 0 for state in TaskState}
-        for task in (*book.open.values(), *book.finished.values()):
-            by_state[task.progress.state.name.lower()] += 1
-        phase = self.phase.value
-        if self.phase is Phase.SERVING and self.membership.must_join:
-            phase = "joining"
-        return NodeStatus(
-            node_id=self.config.node_id,
-            name=self.config.name,
-            mesh=self.config.mesh,
-            address=self.config.address,
-            version=VERSION,
-            generation=self.generation,
-            incarnation=me.incarnation,
-            uptime_s=round(self.uptime(now) / NANOS_PER_S, 3),
-            phase=phase,
-            members_alive=table.count(State.ALIVE),
-            members_suspect=table.count(State.SUSPECT),
-            members_dead=table.count(State.DEAD),
-            tasks_queued=by_state["queued"],
-            tasks_running=by_state["running"],
-            tasks_finished=len(book.finished),
-            tasks_by_state=by_state,
-            runs_active=self.worker.active,
-            runs_waiting=self.worker.waiting,
-            handlers=tuple(handler.name for handler in self.config.handlers),
-            storage_error=self._journal.error,
-            members_left=table.count(State.LEFT),
-            membership=self.membership.status(now),
-            vitals=self.vitals.own_view(),
-            rtt=self.membership.rtt.summary(now),
-        )
 
 
 def _not_serving(phase: str, next_step: str) -> Refused:

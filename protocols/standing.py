@@ -1,4 +1,4 @@
-"""What a node tells of itself in answer to a query, whoever asks: the queries that need no user to answer them."""
+"""What a node tells of itself and of its members: to callers, and in answer to queries that need no user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from protocols.core import NANOS_PER_S, Instant
-from protocols.membership.member import State
+from protocols.membership.member import Member, State
+from protocols.membership.views import MemberList, MemberView, NodeStatus
+from protocols.tasks.task import TaskState
 
 if TYPE_CHECKING:
     from protocols.node import Node
@@ -17,6 +19,74 @@ BUILT_IN = ("ping", "version", "handlers", "status")
 as JSON."""
 HANDLERS_BYTES_MAX = 900
 """Of names, so that with their quotes and commas they stay one answer."""
+
+
+def members_of(node: Node, now: Instant) -> MemberList:
+    """Everybody in the member table of `node`."""
+    views = [member_view(node, now, member) for member in node.swim.table]
+    views.sort(key=lambda view: (view.state != "alive", view.name, view.node_id))
+    return MemberList(tuple(views))
+
+
+def member_view(node: Node, now: Instant, member: Member) -> MemberView:
+    """One member as `node` sees it."""
+    profile = member.alive.profile
+    is_self = member is node.swim.me
+    heard = node.vitals.view(now, member.alive.node_id) if member.state <= State.SUSPECT else None
+    return MemberView(
+        node_id=member.alive.node_id,
+        name=profile.name,
+        address=profile.address,
+        state=member.state.name.lower(),
+        generation=member.generation,
+        incarnation=member.incarnation,
+        handlers=profile.handlers,
+        zone=profile.zone,
+        weight=profile.weight,
+        state_age_s=round((now - member.since) / NANOS_PER_S, 3),
+        is_self=is_self,
+        vitals=node.vitals.own_view() if is_self else heard,
+        rtt=node.membership.rtt.to(now, member),
+    )
+
+
+def status_of(node: Node, now: Instant) -> NodeStatus:
+    """How `node` stands; it has begun to serve."""
+    me = node.swim.me
+    assert me is not None
+    config, table, book = node.config, node.swim.table, node.tasks.book
+    by_state = {state.name.lower(): 0 for state in TaskState}
+    for task in (*book.open.values(), *book.finished.values()):
+        by_state[task.progress.state.name.lower()] += 1
+    phase = node.phase.value
+    if phase == "serving" and node.membership.must_join:
+        phase = "joining"
+    return NodeStatus(
+        node_id=config.node_id,
+        name=config.name,
+        mesh=config.mesh,
+        address=config.address,
+        version=me.alive.profile.version,
+        generation=node.generation,
+        incarnation=me.incarnation,
+        uptime_s=round(node.uptime(now) / NANOS_PER_S, 3),
+        phase=phase,
+        members_alive=table.count(State.ALIVE),
+        members_suspect=table.count(State.SUSPECT),
+        members_dead=table.count(State.DEAD),
+        tasks_queued=by_state["queued"],
+        tasks_running=by_state["running"],
+        tasks_finished=len(book.finished),
+        tasks_by_state=by_state,
+        runs_active=node.worker.active,
+        runs_waiting=node.worker.waiting,
+        handlers=tuple(handler.name for handler in config.handlers),
+        storage_error=node.storage_error,
+        members_left=table.count(State.LEFT),
+        membership=node.membership.status(now),
+        vitals=node.vitals.own_view(),
+        rtt=node.membership.rtt.summary(now),
+    )
 
 
 def answer_of(node: Node, now: Instant, name: str) -> str | None:

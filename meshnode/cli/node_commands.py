@@ -85,9 +85,7 @@ Next: `meshnode members` shows who is there; `meshnode token` makes a token for 
 def up(
     join: Annotated[
         str | None,
-        typer.Option(
-            "--join", metavar="TOKEN", help="Enter the mesh that made this token (@FILE reads it, - from stdin)."
-        ),
+        typer.Option("--join", metavar="TOKEN", help="Enter the mesh that made this token (@FILE, or - for stdin)."),
     ] = None,
     seed: Annotated[
         list[str] | None,

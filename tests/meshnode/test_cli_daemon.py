@@ -26,7 +26,7 @@ def root() -> Iterator[Path]:
         yield directory
 
 
-async def test_members_and_status(root: Path) -> None:
+async def test_members(root: Path) -> None:
     async with serving(root, Desk()):
         run = await meshnode(root, "members")
         assert (run.status, run.err) == (0, "")
@@ -56,6 +56,9 @@ async def test_members_and_status(root: Path) -> None:
         assert members[1]["vitals"] is None
         assert members[1]["rtt"] == {"ms": 1.5, "error_ms": 0.1, "source": "probes", "samples": 2, "age_s": 3.0}
 
+
+async def test_status(root: Path) -> None:
+    async with serving(root, Desk()):
         run = await meshnode(root, "status")
         assert (run.status, run.err) == (0, "")
         for words in ("desk", "home", "serving", "files", "2 running, 3 succeeded", "replay 2", "50 MB", "4 left"):
