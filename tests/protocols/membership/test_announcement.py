@@ -439,7 +439,7 @@ def test_a_node_that_was_deaf_to_a_refutation_hears_it_with_the_next_probe() -> 
 
 
 def test_an_answer_that_fits_no_packet_beside_an_accusation_waits_for_the_next_one() -> None:
-    handlers = tuple(HandlerSpec(f"{number:02}" + "h" * 60) for number in range(18))
+    handlers = tuple(HandlerSpec(f"{number:02}" + "h" * 60) for number in range(17))
     world = World()
     host = world.add("a", config_of("a", handlers=handlers)).start()
     world.run(LONG_AFTER_S)
