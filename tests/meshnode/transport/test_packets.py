@@ -196,7 +196,7 @@ async def test_a_sealed_message_of_another_version_is_understood_or_counted() ->
     sealed = Packets(alice.secrets.keyring, alice.identity.node_id, "testmesh", generation=1)
     to_bob = node_id_to_raw(bob.identity.node_id)
     says = [
-        (b"\x92\x02\x95\xa4ping\x07\x90\x01\x02", None),  # version 2, two fields more
+        (b"\x92\x02\x96\xa4ping\x07\x90\xc0\x01\x02", None),  # version 2, two fields more
         (b"\x92\x02\x92\xa9not known\x01", "bad_message"),
         (b"\x92\x00\x93\xa4ping\x07\x90", "bad_message"),
         (b"\x92\xcd\xff\xff\x93\xa4ping\x07\x90", "bad_message"),
