@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+from typer.core import TyperGroup
 
 from meshnode.errors import ExitCode, MeshError
 
@@ -24,6 +25,11 @@ A first mesh, on two machines:
   one$ meshnode token
   two$ meshnode up --join TOKEN
   two$ meshnode members
+
+The nodes watch each other. Each pings another every second; one that answers neither it nor its helpers is suspect,
+has some seconds in which to answer for itself, and is dead for the mesh after that, until it is heard of again: then
+it is taken back, without anybody's doing. `meshnode members --watch` shows that as it happens, `meshnode why NAME`
+what it stands on, and `meshnode status` how well this node itself is connected.
 
 \b
 What a node can do stands in DIR/meshnode.toml (meshnode init writes one with examples).
@@ -44,8 +50,26 @@ With --json, stdout carries one JSON document and nothing else; a failure is in 
 {"error": {"code", "message", "next_step"}}. Errors are told on stderr as well, with what to do next.
 """
 
+COMMANDS = (
+    *("init", "up", "leave", "status", "doctor"),
+    *("members", "why", "rtt", "token", "keys"),
+    *("submit", "task", "tasks", "cancel", "tools", "call"),
+    *("event", "events", "query", "answer"),
+    "mcp",
+)
+"""In the order in which one comes to need them: a node, its mesh, work, news, agents."""
+
+
+class _InOrder(TyperGroup):
+    """The group of all commands, which names them in the order of `COMMANDS`."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return sorted(self.commands, key=COMMANDS.index)
+
+
 app = typer.Typer(
     name="meshnode",
+    cls=_InOrder,
     help=HELP,
     epilog=EPILOG,
     add_completion=False,
