@@ -153,6 +153,10 @@ class Node:
         self._left_at: Instant = NEVER
         self._started_at: Instant = 0
         self._lives_paid_until: Instant = 0
+        self._aside: Instant = NEVER
+        """The earliest deadline of all parts but membership and tasks, as of the last step in which one of them had
+        something to do (`_touched`): most steps are membership's, and a large mesh feels each look elsewhere."""
+        self._touched = False
         self._deadline: Instant = NEVER
         self._wake_at: Instant | None = None
 
@@ -161,6 +165,7 @@ class Node:
     def step(self, now: Instant, event: Event) -> Step:
         """Fire what is due at `now`, then handle `event`."""
         if type(event) is SaveFailed:
+            self._touched = True
             self._save_failed(now, event)  # before the timers: what they save must not overtake what has failed
         if now >= self._deadline:
             self._fire(now)
@@ -182,12 +187,15 @@ class Node:
                     self._started_at = max(1, now)
                     self._begin_generation(self.generation + 1)
             case Saved():
+                self._touched = True
                 self._saved(now, self._journal.saved(event.seq))
             case SaveFailed():
                 pass
             case Performed():
+                self._touched = True
                 self._performed(now, event)
             case Request():
+                self._touched = True
                 self._requested(now, event.id, event.command)
             case _:
                 assert_never(event)
@@ -208,20 +216,15 @@ class Node:
     # Time.
 
     def _fire(self, now: Instant) -> None:
-        if now >= self._journal.deadline:
-            self._journal.fire(now)
+        if now >= self._aside:
+            self._touched = True
+            for part in (self._journal, self.asking, self.worker, self._inquiries, self.keyring):
+                if now >= part.deadline:
+                    part.fire(now)
         if now >= self.membership.deadline:
             self.membership.fire(now)
         if now >= self.tasks.deadline:
             self.tasks.fire(now)
-        if now >= self.asking.deadline:
-            self.asking.fire(now)
-        if now >= self.worker.deadline:
-            self.worker.fire(now)
-        if now >= self._inquiries.deadline:
-            self._inquiries.fire(now)
-        if now >= self.keyring.deadline:
-            self.keyring.fire(now)
         if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
             # The word has been sent as often as any news is; or the time for it is over.
             self._left_at = NEVER
@@ -251,18 +254,12 @@ class Node:
         if tasks.book.open or tasks.deadline != NEVER:
             tasks.rearm(now)
             deadline = min(deadline, tasks.deadline)
-        if self.asking.deadline < deadline:
-            deadline = self.asking.deadline
-        if self.worker.deadline < deadline:
-            deadline = self.worker.deadline
-        if self._inquiries.deadline < deadline:
-            deadline = self._inquiries.deadline
-        if self.keyring.deadline < deadline:
-            deadline = self.keyring.deadline
-        if self._journal.deadline < deadline:
-            deadline = self._journal.deadline
-        if self._left_at < deadline:
-            deadline = self._left_at
+        if self._touched:
+            self._touched = False
+            parts = (self._journal, self.asking, self.worker, self._inquiries, self.keyring)
+            self._aside = min(self._left_at, *[part.deadline for part in parts])
+        if self._aside < deadline:
+            deadline = self._aside
         self._deadline = deadline
         self._wake_at = None if deadline == NEVER else deadline
         return self._wake_at
@@ -332,6 +329,7 @@ class Node:
         match message:
             case Ack():
                 if not self.membership.on_ack(now, sender, message):
+                    self._touched = True
                     self._inquiries.on_ack(now, sender.node_id, message.probe)
             case Ping():
                 self.membership.on_ping(now, sender, message)
@@ -341,15 +339,21 @@ class Node:
                     self.spreading.heard(now, sender.node_id, message.rumours)
             case Nack():
                 self.membership.on_nack(sender, message)
+            case PingReq():
+                self.membership.on_ping_req(now, sender, message)
+            case PushPull():
+                self.membership.on_push_pull(now, sender, message)
+            case _:
+                self._touched = True
+                self._received_aside(now, sender, message)
+
+    def _received_aside(self, now: Instant, sender: Endpoint, message: Message) -> None:
+        match message:
             case StreamPing():
                 self.membership.on_stream_ping(sender, message)
             case StreamAck():
                 self.membership.on_stream_ack(sender, message)
                 self._inquiries.on_ack(now, sender.node_id, message.probe)
-            case PingReq():
-                self.membership.on_ping_req(now, sender, message)
-            case PushPull():
-                self.membership.on_push_pull(now, sender, message)
             case AskReach() | Reached():
                 self._inquiries.received(now, sender, message)
             case EventDigest() | EventsWanted() | Events() | QueryAsk() | QueryAnswer():
