@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, NodeId
 from protocols.keyring.ring import NO_KEYRING, Keyring
+from protocols.membership.tags import Tags
 
 
 class SwimConfig(Struct, frozen=True):
@@ -65,6 +66,8 @@ class NodeConfig(Struct, frozen=True):
     handlers: tuple[HandlerSpec, ...] = ()
     zone: str = ""
     weight: int = 1
+    tags: Tags = ()
+    """As they travel (`protocols/membership/tags.py`); what was set at run time wins over them."""
     swim: SwimConfig = SwimConfig()
     tasks: TaskConfig = TaskConfig()
     keyring: Keyring = NO_KEYRING

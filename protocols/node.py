@@ -46,12 +46,13 @@ from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, 
 from protocols.membership.events import EVENTS_TAG
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import Suggest
-from protocols.membership.member import Member, Profile, State
+from protocols.membership.member import Member, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
-from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
+from protocols.membership.records import GENERATION_KEY, PEERS_KEY, TAGS_KEY, ChangedTags, Generation, Peers
 from protocols.membership.rtt import EstimateRtt
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
+from protocols.membership.tagging import TAGS_TAG, GetTags, SetTags, Tagging
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers
 from protocols.membership.vitals import Reported, ReportMachine, VitalsBook
 from protocols.outbox import NEVER, Journal, Outbox
@@ -143,6 +144,9 @@ class Node:
         self.spreading = self.membership.spreading
         self.spreading.events.recall(records.values())
         self.spreading.queries.answer = partial(answer_of, self)
+        tags = records.get(TAGS_KEY)
+        changed_tags = tags.value if tags and type(tags.value) is ChangedTags else None
+        self._tagging = Tagging(config, changed_tags, VERSION, self._outbox, self._journal)
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -153,9 +157,11 @@ class Node:
         self._left_at: Instant = NEVER
         self._started_at: Instant = 0
         self._lives_paid_until: Instant = 0
+        self._seldom = (self._journal, self.asking, self.worker, self._inquiries, self.keyring, self._tagging)
+        """Whatever has a deadline but membership and tasks. In the order in which they fire."""
         self._aside: Instant = NEVER
-        """The earliest deadline of all parts but membership and tasks, as of the last step in which one of them had
-        something to do (`_touched`): most steps are membership's, and a large mesh feels each look elsewhere."""
+        """The earliest deadline of those, as of the last step in which one of them had something to do (`_touched`):
+        most steps are membership's, and a large mesh feels each look elsewhere."""
         self._touched = False
         self._deadline: Instant = NEVER
         self._wake_at: Instant | None = None
@@ -218,7 +224,7 @@ class Node:
     def _fire(self, now: Instant) -> None:
         if now >= self._aside:
             self._touched = True
-            for part in (self._journal, self.asking, self.worker, self._inquiries, self.keyring):
+            for part in self._seldom:
                 if now >= part.deadline:
                     part.fire(now)
         if now >= self.membership.deadline:
@@ -256,8 +262,7 @@ class Node:
             deadline = min(deadline, tasks.deadline)
         if self._touched:
             self._touched = False
-            parts = (self._journal, self.asking, self.worker, self._inquiries, self.keyring)
-            self._aside = min(self._left_at, *[part.deadline for part in parts])
+            self._aside = min(self._left_at, *[part.deadline for part in self._seldom])
         if self._aside < deadline:
             deadline = self._aside
         self._deadline = deadline
@@ -273,16 +278,8 @@ class Node:
     def _generation_saved(self, now: Instant) -> None:
         if self.phase is Phase.LEAVING:
             return
-        config = self.config
-        profile = Profile(
-            name=config.name,
-            address=config.address,
-            handlers=tuple(handler.name for handler in config.handlers),
-            zone=config.zone,
-            weight=config.weight,
-            version=VERSION,
-        )
-        self._outbox.notify(NodeStarted(config.node_id, self.generation))
+        profile = self._tagging.profile
+        self._outbox.notify(NodeStarted(self.config.node_id, self.generation))
         self.spreading.begin(self.generation, joining=self.membership.has_to_join)
         if self.phase is Phase.SERVING:
             self.swim.come_alive(now, self.generation, profile)
@@ -299,6 +296,7 @@ class Node:
         if self.phase is not Phase.LEAVING:
             self.phase = Phase.LEAVING
             self.worker.leaving = True
+            self._tagging.hurry(now)
             self._left_at = self.membership.leave(now)
 
     # Storage.
@@ -312,6 +310,8 @@ class Node:
         elif kind == GENERATION_TAG and int(rest) == self.generation:
             # Any other was outgrown while it was saved, and the one that replaces it is not durable yet.
             self._generation_saved(now)
+        elif kind == TAGS_TAG:
+            self._tagging.saved(now, self.swim)
 
     def _save_failed(self, now: Instant, event: SaveFailed) -> None:
         given_up = self._journal.failed(now, event.seq, event.why)
@@ -322,6 +322,8 @@ class Node:
         if kind in (SUBMIT_TAG, ANSWER_TAG) and int(token) >= 0:
             self._outbox.reply(int(token), storage_refusal(event.why))
         self.keyring.gave_up(given_up, event.why)
+        if kind == TAGS_TAG:
+            self._tagging.not_saved(event.why)
 
     # Messages.
 
@@ -451,6 +453,13 @@ class Node:
                 self._outbox.reply(request_id, members_of(self, now))
             case Why():
                 self._inquiries.why(now, request_id, command)
+            case GetTags():
+                self._outbox.reply(request_id, self._tagging.view(self.swim))
+            case SetTags():
+                if self.phase is Phase.LEAVING:
+                    self._outbox.reply(request_id, _not_serving("leaving", "Set them when it has been started again."))
+                else:
+                    self._tagging.change(now, request_id, command, self.swim)
             case GetStatus():
                 self._outbox.reply(request_id, status_of(self, now))
             case Suggest():

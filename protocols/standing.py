@@ -43,6 +43,7 @@ def member_view(node: Node, now: Instant, member: Member) -> MemberView:
         handlers=profile.handlers,
         zone=profile.zone,
         weight=profile.weight,
+        tags=dict(profile.tags),
         state_age_s=round((now - member.since) / NANOS_PER_S, 3),
         is_self=is_self,
         vitals=node.vitals.own_view() if is_self else heard,

@@ -20,7 +20,7 @@ from protocols.detector.messages import DetectorMessage
 from protocols.keyring.messages import KeyringMessage
 from protocols.keyring.ring import Keyring
 from protocols.membership.messages import MembershipMessage
-from protocols.membership.records import Generation, Heard, Peers
+from protocols.membership.records import ChangedTags, Generation, Heard, Peers
 from protocols.tasks.messages import TaskMessage
 from protocols.tasks.task import TaskProgress, TaskSpec
 
@@ -43,7 +43,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(
     GenericAlias(tuple, (Version, MembershipMessage | DetectorMessage | KeyringMessage | TaskMessage))
 ).decode
-_decode_stored = msgspec.msgpack.Decoder(Generation | Peers | Heard | Keyring | TaskSpec | TaskProgress).decode
+_decode_stored = msgspec.msgpack.Decoder(
+    Generation | Peers | Heard | ChangedTags | Keyring | TaskSpec | TaskProgress
+).decode
 
 
 def encode_message(message: Message) -> bytes:

@@ -36,6 +36,18 @@ class Refuted(Fact, frozen=True, tag="refuted", gc=False):
     incarnation: int
 
 
+class Announced(Fact, frozen=True, tag="announced", gc=False):
+    """This node is something else than it announced before, and has raised its incarnation to say so."""
+
+    incarnation: int
+
+
+class TagsLeftOut(Fact, frozen=True, tag="tags_left_out", gc=False):
+    """Tags of this node's configuration have no room beside those that were set while it ran."""
+
+    keys: tuple[str, ...]
+
+
 class NameConflict(Fact, frozen=True, tag="name_conflict", gc=False):
     """Another live member announces this node's name."""
 

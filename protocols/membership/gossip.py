@@ -2,7 +2,7 @@
 
 News is passed on `retransmit_mult · ⌈log10(N+1)⌉` times and then dropped. The least-sent goes first, older first among
 equals. There is at most one piece of news about a member: a newer one takes the place of the older. A refutation that
-takes the place of an announcement says that as well, for there may be members that have not heard it.
+takes the place of an announcement says that as well, and how old it is, for some members may not have heard it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 
 from protocols.core import NodeId
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
-from protocols.membership.member import Alive, Refutation, Update, size_bound
+from protocols.membership.member import Alive, Refutation, Update, generation_of, said_again, size_bound
 
 PLACES_LEFT = 2
 """In a packet, for an accusation that the receiver must see, and for the answer to one of its own."""
@@ -47,8 +47,13 @@ class GossipQueue:
         node_id = update.node_id
         older = self._by_member.pop(node_id, None)
         if older is not None:
-            if type(update) is Refutation and type(older.update) is Alive:
-                update = Alive(node_id, update.precedence, older.update.profile)
+            announced = older.update
+            if (
+                type(update) is Refutation
+                and type(announced) is Alive
+                and generation_of(update.precedence) == generation_of(announced.precedence)
+            ):
+                update = said_again(announced, update.precedence)
                 size = 0
             older.update = None
             self.size -= 1

@@ -8,7 +8,8 @@ generation in front, DESIGN 4):
 
 What a member announces about itself (its profile) is believed under the same rule, apart from that: the announcement of
 the largest precedence wins. A refutation carries no profile, so it is half the size or less; what was announced
-before it stands.
+before it stands. Of one incarnation there is one profile: a member that changes what it announces raises its
+incarnation, and whoever passes an announcement on under a later incarnation says how many it is old.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from protocols.limits import (
     NODE_ID_CHARS,
     WEIGHT_MAX,
 )
+from protocols.membership.tags import Tags, check_tags, tags_bytes
 
 NANOS_PER_MINUTE = 60 * NANOS_PER_S
 STATE_BITS = 2
@@ -81,7 +83,11 @@ def with_state(precedence: int, state: State) -> int:
 
 
 class Profile(Struct, frozen=True, array_like=True, gc=False):
-    """What a member announces about itself; one value per incarnation."""
+    """What a member announces about itself; one value per incarnation.
+
+    Its fields are fixed, for an older member would pass it on without those that it does not know, and so change what
+    was announced. A later version that has more to say puts it into tags under reserved keys (`tags.py`).
+    """
 
     name: Short
     address: Address
@@ -89,14 +95,22 @@ class Profile(Struct, frozen=True, array_like=True, gc=False):
     zone: Short = ""
     weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
     version: Short = ""
+    tags: Tags = ()
+
+    def __post_init__(self) -> None:
+        if self.tags:
+            check_tags(self.tags)  # raises `ValueError`, which makes a message that cannot be decoded
 
 
 class Alive(Struct, frozen=True, array_like=True, tag="a", gc=False):
-    """The member says that it is alive. Originates at the member only."""
+    """The member says that it is alive. Originates at the member only. Its fields are fixed, as those of `Profile`."""
 
     node_id: Id
     precedence: Precedence
     profile: Profile
+    incarnations_ago: Annotated[int, Meta(ge=0, le=INCARNATION_MAX)] = 0
+    """How long ago the profile was announced. Above 0, somebody has put a refutation and what was announced before it
+    together; another profile may have been announced in between."""
 
 
 class Accusation(Struct, frozen=True, array_like=True, tag="x", gc=False):
@@ -115,6 +129,19 @@ class Refutation(Struct, frozen=True, array_like=True, tag="r", gc=False):
 
 
 Update: TypeAlias = Alive | Accusation | Refutation
+
+
+def announcement_in(alive: Alive) -> Alive:
+    """What the member itself announced, in the incarnation in which it did."""
+    if not alive.incarnations_ago:
+        return alive
+    return Alive(alive.node_id, alive.precedence - alive.incarnations_ago * INCARNATION_STEP, alive.profile)
+
+
+def said_again(announced: Alive, precedence: int) -> Alive:
+    """The announcement together with a refutation of `precedence`, which is of the same generation and no older."""
+    ago = incarnation_of(precedence) - incarnation_of(announced.precedence) + announced.incarnations_ago
+    return Alive(announced.node_id, precedence, announced.profile, ago)
 
 
 class Believed(Struct, frozen=True, array_like=True, tag="b", gc=False):
@@ -179,8 +206,10 @@ class Member:
 
 REFUTATION_OVERHEAD_BYTES = 14
 ACCUSATION_OVERHEAD_BYTES = 16
-ALIVE_OVERHEAD_BYTES = 32
+ALIVE_OVERHEAD_BYTES = 34
 """Headers, tag and precedence: everything but the texts, and the profile's own headers with an `Alive`."""
+AGO_ONE_BYTE_MAX = 127
+"""`incarnations_ago` up to this takes one byte, and else five at most."""
 
 
 def size_bound(update: Update) -> int:
@@ -192,7 +221,10 @@ def size_bound(update: Update) -> int:
     assert type(update) is Alive
     profile = update.profile
     text = update.node_id + profile.name + profile.address + profile.zone + profile.version + "".join(profile.handlers)
-    return ALIVE_OVERHEAD_BYTES + _bytes_of(text) + 3 * len(profile.handlers)
+    size = ALIVE_OVERHEAD_BYTES + _bytes_of(text) + 3 * len(profile.handlers)
+    if profile.tags:
+        size += 2 + tags_bytes(profile.tags)
+    return size if update.incarnations_ago <= AGO_ONE_BYTE_MAX else size + 4
 
 
 def _bytes_of(text: str) -> int:

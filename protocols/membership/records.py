@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from protocols.core import Stored
+from protocols.membership.tags import Tags
 
 GENERATION_KEY = "node/generation"
 PEERS_KEY = "membership/peers"
+TAGS_KEY = "membership/tags"
 HEARD_PREFIX = "events/heard/"
 
 
@@ -29,3 +31,9 @@ class Heard(Stored, frozen=True, tag="heard"):
     generation: int
     number: int
     clock: int
+
+
+class ChangedTags(Stored, frozen=True, tag="tags"):
+    """Key `membership/tags`: the tags that were set while the node ran; they win over those of its configuration."""
+
+    tags: Tags

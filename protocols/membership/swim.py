@@ -16,7 +16,7 @@ from protocols.core import Instant, InvariantViolation, NodeId
 from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
 from protocols.limits import UPDATES_BYTES_MAX
-from protocols.membership.facts import Forgotten, MemberChanged, NameConflict, Refuted
+from protocols.membership.facts import Announced, Forgotten, MemberChanged, NameConflict, Refuted
 from protocols.membership.gossip import GossipQueue, decimal_digits
 from protocols.membership.hearsay import Hearsay
 from protocols.membership.member import (
@@ -33,9 +33,11 @@ from protocols.membership.member import (
     Refutation,
     State,
     Update,
+    announcement_in,
     generation_of,
     incarnation_of,
     precedence_of,
+    said_again,
     size_bound,
     state_of,
     with_state,
@@ -93,6 +95,21 @@ class Swim:
         self._announced_at = now
         self.view += 1
         self.queue.put(alive)
+
+    def announce(self, now: Instant, profile: Profile) -> None:
+        """Be something else from now on, in an incarnation of its own: one incarnation never means two profiles."""
+        me = self.me
+        assert me is not None
+        assert not self.leaving
+        if me.incarnation == INCARNATION_MAX:
+            self.outgrown = max(self.outgrown, me.generation + 1)  # a new life begins with an announcement anyway
+            return
+        alive = Alive(self._id, me.precedence + INCARNATION_STEP, profile)
+        self.me = self.table.believe(now, me, alive, alive.precedence, self._id)
+        self._announced_at = now
+        self.view += 1
+        self.queue.put(alive)
+        self._outbox.notify(Announced(incarnation_of(alive.precedence)))
 
     def leave(self, now: Instant) -> None:
         """Say that this node leaves. Nothing refutes it but a new generation."""
@@ -167,7 +184,7 @@ class Swim:
 
     def _merge_believed(self, now: Instant, row: Believed, known: Member | None) -> None:
         announced, state = row.alive.precedence, state_of(row.precedence)
-        if announced & STATE_MASK != ALIVE or announced > row.precedence:
+        if announced & STATE_MASK != ALIVE or announced > row.precedence or row.alive.incarnations_ago:
             return  # no table of an honest peer has such a row
         if generation_of(announced) != generation_of(row.precedence):
             return
@@ -178,7 +195,7 @@ class Swim:
         if state is State.ALIVE:
             if known is None or row.alive.precedence > known.alive.precedence:
                 # In full, for others may have missed the announcement too.
-                self._learn(now, Alive(row.node_id, row.precedence, row.alive.profile), known)
+                self._learn(now, said_again(row.alive, row.precedence), known)
             else:
                 self.hear(now, (Refutation(row.node_id, row.precedence),))
             return
@@ -215,8 +232,10 @@ class Swim:
         if known is None or alive.precedence > known.precedence:
             self.hear(now, (alive,))
         elif known is not self.me and alive.precedence & STATE_MASK == ALIVE and _is_honest(alive):
-            self.table.learn(known, alive)
-            self.view += 1
+            announced = announcement_in(alive)
+            if announced.precedence > known.alive.precedence:
+                self.table.learn(known, announced)
+                self.view += 1
 
     def _remember(self, now: Instant, row: Believed) -> None:
         if not _is_honest(row.alive):
@@ -234,7 +253,7 @@ class Swim:
             return
         if not _is_honest(update):
             return
-        member = Member(update, update.precedence, update.node_id, now)
+        member = Member(announcement_in(update), update.precedence, update.node_id, now)
         self.table.insert(member)
         self._became_alive(member, update, size_bound(update))
 
@@ -253,12 +272,20 @@ class Swim:
         elif type(update) is Refutation:
             self._cleared(now, row, update)
         elif type(update) is Alive:
-            size = size_bound(update)
-            if size > UPDATES_BYTES_MAX:
-                return  # no node that keeps the rules announces what fits no packet
-            row = self.table.believe(now, row, update, update.precedence, update.node_id)
-            self.suspicions.end(update.node_id)
-            self._became_alive(row, update, size)
+            self._announced(now, row, update)
+
+    def _announced(self, now: Instant, row: Member, update: Alive) -> None:
+        """The member is alive, and said what it is: now, or before something that was announced since and is known."""
+        size = size_bound(update)
+        if size > UPDATES_BYTES_MAX or update.incarnations_ago > incarnation_of(update.precedence):
+            return  # no node that keeps the rules says so
+        announced = announcement_in(update)
+        if announced is not update and announced.precedence <= row.alive.precedence:
+            self._cleared(now, row, Refutation(update.node_id, update.precedence))
+            return
+        row = self.table.believe(now, row, announced, update.precedence, update.node_id)
+        self.suspicions.end(update.node_id)
+        self._became_alive(row, update, size)
 
     def _became_alive(self, row: Member, update: Alive, size: int) -> None:
         self.view += 1
@@ -445,5 +472,8 @@ class Swim:
 
 
 def _is_honest(alive: Alive) -> bool:
-    """Whether a node that keeps the rules can have announced this: it fits a packet, and a later life can still win."""
+    """Whether nodes that keep the rules can have said this: it fits a packet, a later life can still win, and it was
+    announced in the same life."""
+    if alive.incarnations_ago > incarnation_of(alive.precedence):
+        return False
     return size_bound(alive) <= UPDATES_BYTES_MAX and generation_of(alive.precedence) < GENERATION_MAX

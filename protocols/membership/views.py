@@ -40,6 +40,8 @@ class MemberView(Struct, frozen=True):
     """How busy it is, as it last said; null where it is not there, or has not said it."""
     rtt: RttView | None = None
     """From this node to it; null for this node, for who is not there, and where it is not known."""
+    tags: dict[str, str] = {}
+    """In order of their keys; those that begin with a dot are of meshnode itself, and lists leave them out."""
 
 
 class MemberList(Outcome, frozen=True, tag="members"):

@@ -9,6 +9,7 @@ from sim.checkers.durable_stays import DurableStays
 from sim.checkers.events_once import EventsOnce
 from sim.checkers.fits_a_packet import FitsAPacket
 from sim.checkers.incarnations_grow import IncarnationsGrow
+from sim.checkers.latest_tags import LatestTags
 from sim.checkers.merge_is_a_join import MergeIsAJoin
 from sim.checkers.no_false_death import NoFalseDeath
 from sim.checkers.no_resurrection import NoResurrection
@@ -25,6 +26,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     IncarnationsGrow,
     NoResurrection,
     OneProfile,
+    LatestTags,
     NobodySeesItselfDead,
     MergeIsAJoin,
     NoFalseDeath,
@@ -54,6 +56,7 @@ __all__ = [
     "EventsOnce",
     "FitsAPacket",
     "IncarnationsGrow",
+    "LatestTags",
     "MergeIsAJoin",
     "NoFalseDeath",
     "NoResurrection",

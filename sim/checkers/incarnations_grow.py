@@ -15,7 +15,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant, Put, Record
-from protocols.membership.facts import Forgotten, MemberChanged, NodeStarted, Refuted
+from protocols.membership.facts import Announced, Forgotten, MemberChanged, NodeStarted, Refuted
 from protocols.membership.member import State, precedence_of, with_state
 from protocols.membership.records import GENERATION_KEY, Generation
 from sim.checkers.checker import Checker
@@ -29,7 +29,7 @@ class IncarnationsGrow(Checker):
     """What is believed of a member never goes back, and only the member itself raises its incarnation."""
 
     name = "incarnations_grow"
-    facts = (MemberChanged, Refuted, NodeStarted, Forgotten)
+    facts = (MemberChanged, Refuted, Announced, NodeStarted, Forgotten)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -59,14 +59,19 @@ class IncarnationsGrow(Checker):
         if type(fact) is MemberChanged:
             self._member_changed(now, process, fact)
         elif type(fact) is Refuted:
-            announced = precedence_of(self._generation[process.index], fact.incarnation, State.ALIVE)
-            if announced <= self._announced[process.index] and not process.lost_data:
-                self.violated(now, process, f"refuted {fact.accuser} with incarnation {fact.incarnation} again")
-            self._announced[process.index] = max(announced, self._announced[process.index])
+            self._raised(now, process, fact.incarnation, f"refuted {fact.accuser} with")
+        elif type(fact) is Announced:
+            self._raised(now, process, fact.incarnation, "announced something else in")
         elif type(fact) is NodeStarted:
             self._started(now, process, fact.generation)
         elif type(fact) is Forgotten:
             self._told[process.index].pop(self._index[fact.node_id], None)
+
+    def _raised(self, now: Instant, process: Process, incarnation: int, what: str) -> None:
+        announced = precedence_of(self._generation[process.index], incarnation, State.ALIVE)
+        if announced <= self._announced[process.index] and not process.lost_data:
+            self.violated(now, process, f"{what} incarnation {incarnation} again")
+        self._announced[process.index] = max(announced, self._announced[process.index])
 
     def _started(self, now: Instant, process: Process, generation: int) -> None:
         if generation <= self._generation[process.index] and not process.lost_data:

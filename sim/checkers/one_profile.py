@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocols.core import Fact, Instant, Message
-from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
-from protocols.membership.member import Alive, Believed, Profile, State, generation_of, incarnation_of
+from protocols.membership.facts import Announced, MemberChanged, NodeStarted, Refuted
+from protocols.membership.member import Alive, Believed, Profile, State, announcement_in, generation_of, incarnation_of
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from sim.checkers.checker import Checker
 from sim.inspect import own_row, rows_of
@@ -32,7 +32,7 @@ class OneProfile(Checker):
     """A member announces one and the same thing for as long as it keeps an incarnation."""
 
     name = "one_profile"
-    facts = (MemberChanged, NodeStarted, Refuted)
+    facts = (MemberChanged, NodeStarted, Refuted, Announced)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -66,6 +66,7 @@ class OneProfile(Checker):
         known = self._announced.get(alive.node_id)
         if known is None:
             return  # a member that does not exist: `incarnations_grow` says so
+        alive = announcement_in(alive)
         first = known.get(alive.precedence)
         if first is alive.profile:
             return

@@ -12,12 +12,13 @@ from sim.faults.links import Clog, Duplicating, Lossy, Reordering, Reset, Slow
 from sim.faults.moving import Flapping, IsolateEach
 from sim.faults.partitions import Bridge, Groups, Halves, Isolate, MajoritiesRing, OneWay, RandomCut
 from sim.faults.pauses import Pause, Starve
+from sim.faults.retag import Retag
 from sim.faults.rolling import MassRestart, Restart, RollingRestart
 from sim.faults.upgrade import Rollback, Upgrade
 
 Partition: TypeAlias = Halves | Isolate | OneWay | Bridge | MajoritiesRing | RandomCut | Groups | IsolateEach | Flapping
 LinkFault: TypeAlias = Lossy | Slow | Clog | Duplicating | Reordering | Reset
-ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart
+ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart | Retag
 DiskFault: TypeAlias = DiskFull | SlowDisk | SyncFails | Corrupt | Wipe
 ClockFault: TypeAlias = ClockDrift | ClockJump
 VersionFault: TypeAlias = Upgrade | Rollback
@@ -55,6 +56,7 @@ __all__ = [
     "Reordering",
     "Reset",
     "Restart",
+    "Retag",
     "Rollback",
     "RollingRestart",
     "Slow",

@@ -14,6 +14,7 @@ from msgspec.structs import fields
 
 from protocols.core import Fact, NodeId
 from protocols.membership.facts import (
+    Announced,
     EventDelivered,
     Forgotten,
     JoinedMesh,
@@ -77,6 +78,10 @@ def _refuted(fact: Refuted, names: Names) -> Told:
     return Told(text, fact.accuser, f"incarnation {fact.incarnation}")
 
 
+def _announced(fact: Announced, names: Names) -> Told:
+    return Told(f"announces something else as incarnation {fact.incarnation}", "", f"incarnation {fact.incarnation}")
+
+
 def _node_started(fact: NodeStarted, names: Names) -> Told:
     return Told(f"takes part as generation {fact.generation}", "", f"generation {fact.generation}")
 
@@ -131,6 +136,7 @@ def _query_closed(fact: QueryClosed, names: Names) -> Told:
 MARKS: dict[type[Fact], Teller] = {
     MemberChanged: cast(Teller, _member_changed),
     Refuted: cast(Teller, _refuted),
+    Announced: cast(Teller, _announced),
     NodeStarted: cast(Teller, _node_started),
     TaskAccepted: cast(Teller, _task_accepted),
     RunStarted: cast(Teller, _run_started),

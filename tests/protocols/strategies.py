@@ -15,8 +15,10 @@ from protocols.core import Message, Stored
 from protocols.detector.messages import DetectorMessage
 from protocols.keyring.messages import KeyringMessage
 from protocols.keyring.ring import Keyring
+from protocols.limits import TAG_KEY_CHARS_MAX, TAG_VALUE_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX
 from protocols.membership.messages import MembershipMessage
-from protocols.membership.records import Generation, Heard, Peers
+from protocols.membership.records import ChangedTags, Generation, Heard, Peers
+from protocols.membership.tags import tags_bytes
 from protocols.tasks.messages import TaskMessage
 from protocols.tasks.task import TaskProgress, TaskSpec
 
@@ -26,7 +28,7 @@ MESSAGE_TYPES: tuple[type[Message], ...] = (
     *get_args(KeyringMessage),
     *get_args(TaskMessage),
 )
-STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, Heard, Keyring, TaskSpec, TaskProgress)
+STORED_TYPES: tuple[type[Stored], ...] = (Generation, Peers, Heard, ChangedTags, Keyring, TaskSpec, TaskProgress)
 TEXT_MAX = 40
 ITEMS_MAX = 4
 
@@ -91,6 +93,8 @@ def _drawn(info: inspect.Type) -> st.SearchStrategy[object]:
             return st.none()
         case inspect.UnionType():
             return st.one_of([_drawn(each) for each in info.types])
+        case inspect.VarTupleType(item_type=inspect.TupleType()):
+            return tags_values()
         case inspect.VarTupleType():
             least = info.min_length or 0
             most = max(least, ITEMS_MAX if info.max_length is None else min(info.max_length, ITEMS_MAX))
@@ -111,6 +115,14 @@ def _drawn(info: inspect.Type) -> st.SearchStrategy[object]:
             return st.sampled_from(list(info.cls))
         case _:
             raise NotImplementedError(f"no strategy for {info}: add one, so that the new kind of field is tested")
+
+
+def tags_values() -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
+    """Tags as a member may announce them: in order, each key once, within all bounds. Many short ones, or long ones."""
+    keys = st.text("ab9._-", min_size=1, max_size=4) | st.just("k" * TAG_KEY_CHARS_MAX)
+    values = st.text("a =,é漢🜁'\"", max_size=6) | st.just("v" * TAG_VALUE_BYTES_MAX)
+    drawn = st.dictionaries(keys, values, max_size=TAGS_MAX).map(lambda tags: tuple(sorted(tags.items())))
+    return drawn.filter(lambda tags: tags_bytes(tags) <= TAGS_BYTES_MAX)
 
 
 def _text(info: inspect.StrType) -> st.SearchStrategy[object]:

@@ -93,11 +93,11 @@ def test_the_bytes_are_those_of_the_first_release() -> None:
     assert decode_message(b"\x92\x01\x92" + refutation) == Gossip((Refutation("b", 4),))  # as it was before events
     event = UserEvent("b", 1, 2, 3, "n", "p")
     assert encode_message(Gossip((), (event,))) == b"\x92\x01\x93\xa6gossip\x90\x91\x97\xa1e\xa1b\x01\x02\x03\xa1n\xa1p"
-    profile = b"\x96\xa1n\xa3a:1\x91\xa1h\xa1z\x02\xa1v"
-    alive = Alive("b", 4, Profile("n", "a:1", ("h",), "z", 2, "v"))
-    assert encode_message(Gossip((alive,))) == b"\x92\x01\x93\xa6gossip\x91\x94\xa1a\xa1b\x04" + profile + b"\x90"
+    profile = b"\x97\xa1n\xa3a:1\x91\xa1h\xa1z\x02\xa1v\x91\x92\xa1k\xa1w"
+    alive = Alive("b", 4, Profile("n", "a:1", ("h",), "z", 2, "v", (("k", "w"),)))
+    assert encode_message(Gossip((alive,))) == b"\x92\x01\x93\xa6gossip\x91\x95\xa1a\xa1b\x04" + profile + b"\x00\x90"
     assert encode_message(PushPull((Believed(alive, 6, "c", 5),), answer=True)) == (
-        b"\x92\x01\x93\xa8pushpull\x91\x95\xa1b\x94\xa1a\xa1b\x04" + profile + b"\x06\xa1c\x05\xc3"
+        b"\x92\x01\x93\xa8pushpull\x91\x95\xa1b\x95\xa1a\xa1b\x04" + profile + b"\x00\x06\xa1c\x05\xc3"
     )
     assert encode_message(Concluded("t.c")) == b"\x92\x01\x92\xa9concluded\xa3t.c"
 
@@ -121,8 +121,8 @@ def test_fields_that_a_newer_peer_appends_are_skipped(kind: type[Message], versi
 
 
 def test_fields_appended_to_the_parts_of_a_message_are_skipped_too() -> None:
-    profile = ["b", "b.test:1", ["h"], "z", 1, "v", "new"]
-    decoded = decode_message(msgspec.msgpack.encode([2, ["ping", 7, [["a", "b", 4, profile, {"new": 1}]]]]))
+    profile = ["b", "b.test:1", ["h"], "z", 1, "v", [], "new"]
+    decoded = decode_message(msgspec.msgpack.encode([2, ["ping", 7, [["a", "b", 4, profile, 0, {"new": 1}]]]]))
     assert decoded == Ping(7, (Alive("b", 4, Profile("b", "b.test:1", ("h",), "z", 1, "v")),))
 
 

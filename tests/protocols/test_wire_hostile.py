@@ -25,7 +25,7 @@ from protocols.limits import (
 )
 from protocols.membership.member import Accusation, Alive, Believed, Profile, State, Update, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
-from protocols.membership.records import Generation, Peers
+from protocols.membership.records import ChangedTags, Generation, Peers
 from protocols.tasks.messages import (
     Answer,
     Ask,
@@ -46,7 +46,7 @@ from protocols.wire import BadMessage, decode_message, decode_stored, encode_mes
 from tests.protocols.harness import SEAL_BYTES, World, address_of, endpoint_of, id_of
 
 PEER = id_of("peer")
-PROFILE = Profile("peer", address_of("peer"), ("work", "mcp:files"), "zone", 3, "0.1.0")
+PROFILE = Profile("peer", address_of("peer"), ("work", "mcp:files"), "zone", 3, "0.1.0", (("cuda", "12"), ("gpu", "")))
 ALIVE = Alive(PEER, precedence_of(3, 1, State.ALIVE), PROFILE)
 ACCUSED = Accusation(PEER, precedence_of(3, 1, State.SUSPECT), id_of("other"))
 TOOL = ToolInfo(PEER, "peer", "files", "read", "Reads a file.", "{}")
@@ -69,6 +69,7 @@ SAMPLES: tuple[Message, ...] = (
 STORED = (
     Generation(3),
     Peers((address_of("peer"),)),
+    ChangedTags((("cuda", "12"), ("gpu", ""))),
     TaskSpec("abcdefghijkl.peerpeer", "work", "null", "", "once", 1000, 0),
     TaskProgress("abcdefghijkl.peerpeer", TaskState.FAILED, 2, PEER, 3, 1, "", "error: x", 5, 9),
 )

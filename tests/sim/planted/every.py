@@ -12,6 +12,7 @@ from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
 from tests.sim.planted.ring import RING
 from tests.sim.planted.storage import STORAGE
+from tests.sim.planted.tags import TAGS
 from tests.sim.planted.tasks import TASKS
 
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
@@ -19,6 +20,7 @@ FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "events": EVENTS,
     "detector": DETECTOR,
     "ring": RING,
+    "tags": TAGS,
     "tasks": TASKS,
     "storage": STORAGE,
 }
