@@ -25,6 +25,7 @@ from protocols.membership.event_views import (
     SendEvent,
 )
 from protocols.membership.rtt import EstimateRtt, RttEstimate
+from protocols.membership.tagging import GetTags, NodeTags, SetTags
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList, NodeStatus
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -45,6 +46,7 @@ __all__ = [
     "Explanation",
     "FindTools",
     "GetStatus",
+    "GetTags",
     "GetTask",
     "Inspect",
     "Inspection",
@@ -56,6 +58,7 @@ __all__ = [
     "ListTasks",
     "MemberList",
     "NodeStatus",
+    "NodeTags",
     "QueryAnswered",
     "QueryAnswers",
     "ReadEvents",
@@ -63,6 +66,7 @@ __all__ = [
     "RemoveKey",
     "RttEstimate",
     "SendEvent",
+    "SetTags",
     "Submit",
     "TaskList",
     "TaskView",
@@ -120,6 +124,8 @@ CallerCommand: TypeAlias = (
     | ListTasks
     | ListMembers
     | GetStatus
+    | GetTags
+    | SetTags
     | Why
     | EstimateRtt
     | Leave
@@ -143,6 +149,7 @@ CallerOutcome: TypeAlias = (
     | NodeStatus
     | Explanation
     | RttEstimate
+    | NodeTags
     | Left
     | ToolsFound
     | KeysReport

@@ -9,7 +9,7 @@ What is decided here: every key, its type, its bounds and its default. What is n
   msgspec, the latter adds 12.3 MiB resident and these 0.1 MiB; a daemon has 60 MB in total.
 
 Keys of meshnode.toml are written out in `DEFAULT_CONFIG`. The environment has MESHNODE_ and a key of the top level in
-capitals (MESHNODE_SEEDS is a comma-separated list); handlers and MCP servers are named in the file alone.
+capitals (MESHNODE_SEEDS and MESHNODE_TAGS are comma-separated); handlers and MCP servers are named in the file alone.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from protocols.limits import (
     PROFILE_BYTES_MAX,
     WEIGHT_MAX,
 )
+from protocols.membership.tags import BadTags, Tags, own_tags, parse_tag
 from protocols.tasks.task import MCP_PREFIX
 
 __all__ = [
@@ -87,6 +88,7 @@ class _Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     advertise: str = ""
     seeds: tuple[str, ...] = ()
     zone: str = ""
+    tags: tuple[str, ...] = ()
     weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
     mcp: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
     metrics: Literal["off"] | Annotated[int, Meta(ge=0, le=65535)] = "off"
@@ -111,6 +113,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """`host:port` that peers are told; empty: `listen`."""
     seeds: tuple[str, ...] = ()
     zone: str = ""
+    tags: Tags = ()
     weight: int = 1
     mcp: Literal["off"] | int = "off"
     """TCP port on 127.0.0.1 for MCP over HTTP, with /metrics and health beside it; 0: any free one."""
@@ -141,6 +144,7 @@ DEFAULT_CONFIG = """\
 # advertise = "192.0.2.7:7400"  # what peers are told, where it differs from `listen`
 # seeds = ["192.0.2.1:7400"]    # peers to meet at the start
 # zone = ""                     # copies are spread over zones
+# tags = ["gpu", "cuda=12"]     # what this node is or can do, KEY or KEY=VALUE; `meshnode tags set` wins over these
 # weight = 1                    # share of the work, relative to other nodes
 # mcp = "off"                   # or a port on 127.0.0.1 for MCP over HTTP, /metrics and health; 0 takes any free one
 # metrics = "off"               # or a port on 127.0.0.1 for /metrics and health alone
@@ -187,8 +191,9 @@ DEFAULT_CONFIG = """\
 def load_config(directory: Path, *, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
     """The configuration of `directory`; a missing file means defaults.
 
-    `flags` are keys of the top level (name, listen, advertise, seeds, zone, weight, mcp, metrics, zeroconf, workdir)
-    with `None` for "not given"; texts are read as in the environment. Raises `MeshError("bad_config", exit USAGE)`.
+    `flags` are keys of the top level (name, listen, advertise, seeds, zone, tags, weight, mcp, metrics, zeroconf,
+    workdir) with `None` for "not given"; texts are read as in the environment. Raises `MeshError("bad_config", exit
+    USAGE)`.
     """
     directory = directory.absolute()
     file = directory / CONFIG_NAME
@@ -322,7 +327,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _from_text(key: str, text: str) -> object:
     """A setting given as text; what does not convert is left as it is, for the type check to name."""
     match key:
-        case "seeds":
+        case "seeds" | "tags":
             return tuple(part.strip() for part in text.split(",") if part.strip())
         case "weight" | "mcp" | "metrics":
             return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
@@ -352,7 +357,21 @@ def _settings(values: Mapping[str, object], origins: Mapping[str, str]) -> _Sett
         refuse(origins["seeds"], f"has more than {SEEDS_MAX} addresses", "A few seeds are enough.")
     for seed in settings.seeds:
         _check_address(seed, origins, "seeds", port_min=1)
+    _read_tags(settings.tags, origins)
     return settings
+
+
+def _read_tags(texts: Iterable[str], origins: Mapping[str, str]) -> Tags:
+    tags: dict[str, str] = {}
+    try:
+        for text in texts:
+            key, value = parse_tag(text)
+            if key in tags:
+                refuse(origins["tags"], f"names the tag {key!r} twice", "Leave out one of them.")
+            tags[key] = value
+        return own_tags(tags)
+    except BadTags as bad:
+        refuse(origins["tags"], f"cannot be used: {bad.message}", bad.next_step)
 
 
 def _match(pattern: re.Pattern[str], value: str, origins: Mapping[str, str], key: str, words: str) -> None:
@@ -400,6 +419,7 @@ def _whole(
         advertise=settings.advertise,
         seeds=settings.seeds,
         zone=settings.zone,
+        tags=_read_tags(settings.tags, origins),
         weight=settings.weight,
         mcp=settings.mcp,
         metrics=settings.metrics,

@@ -86,6 +86,7 @@ def run_daemon(options: UpOptions) -> int:
             metrics=options.metrics,
             zeroconf=options.zeroconf,
             seeds=options.seeds or None,
+            tags=options.tags or None,
         )
         try:
             return trio.run(_run, directory, config, options)
@@ -251,6 +252,7 @@ class Daemon:
             handlers=self._executors.capabilities,
             zone=self.config.zone,
             weight=self.config.weight,
+            tags=self.config.tags,
             swim=self.config.swim,
             keyring=self._keyring,
         )

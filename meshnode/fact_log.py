@@ -7,7 +7,7 @@ import time
 from meshnode.logs import Log
 from protocols.core import Fact, NodeId
 from protocols.keyring.views import KeyringRejected
-from protocols.membership.facts import MemberChanged, ReachedByStreamOnly, Refuted
+from protocols.membership.facts import Announced, MemberChanged, ReachedByStreamOnly, Refuted, TagsLeftOut
 from protocols.tasks.task import TaskReassigned
 
 UDP_WARNING_EVERY_S = 600.0
@@ -28,6 +28,11 @@ class FactLog:
                 log.info("member", member=fact.name, state=fact.state.name.lower(), by=fact.by[:8])
             case Refuted():
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
+            case Announced():
+                log.info("announced the changed tags", incarnation=fact.incarnation)
+            case TagsLeftOut():
+                keys = ", ".join(fact.keys)
+                log.warning("configured tags have no room beside those of `meshnode tags set`", left_out=keys)
             case ReachedByStreamOnly():
                 self._warn_of_udp(fact.node_id)
             case KeyringRejected():

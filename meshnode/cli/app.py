@@ -52,7 +52,7 @@ With --json, stdout carries one JSON document and nothing else; a failure is in 
 
 COMMANDS = (
     *("init", "up", "leave", "status", "doctor"),
-    *("members", "why", "rtt", "token", "keys"),
+    *("members", "why", "rtt", "tags", "token", "keys"),
     *("submit", "task", "tasks", "cancel", "tools", "call"),
     *("event", "events", "query", "answer"),
     "mcp",

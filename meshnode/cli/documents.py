@@ -9,6 +9,7 @@ import msgspec
 from meshnode.calls import Inspection
 from protocols.detector.why import Explanation
 from protocols.keyring.views import KeysReport
+from protocols.membership.tagging import NodeTags
 from protocols.membership.views import MemberList, MemberView, NodeStatus
 from protocols.tasks.task import TaskList, TaskView
 from protocols.tools import ToolInfo, ToolsFound
@@ -38,6 +39,10 @@ def members_document(listed: MemberList) -> dict[str, object]:
 
 def member_document(member: MemberView) -> dict[str, object]:
     return fields_of(member)
+
+
+def tags_document(tags: NodeTags) -> dict[str, object]:
+    return fields_of(tags)
 
 
 def status_document(status: NodeStatus, daemon: Inspection) -> dict[str, object]:

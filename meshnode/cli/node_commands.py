@@ -6,7 +6,7 @@ The work is done in modules that are imported when a command runs, never when it
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -55,6 +55,32 @@ def init(
     return present(as_json, lambda: node_work.init(data_directory(directory), mesh, name))
 
 
+MetricsPort: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="PORT|off",
+        help="Serve /metrics, /livez and /readyz on this loopback port (0: any).",
+        show_default="off; with --mcp, they are there",
+    ),
+]
+Zeroconf: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--zeroconf/--no-zeroconf",
+        help="Announce this node on the LAN, and look for nodes of its mesh there.",
+        show_default="no",
+    ),
+]
+OwnTags: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="KEY[=VALUE]",
+        help="What this node is or can do, instead of `tags` in meshnode.toml; may be given several times.",
+    ),
+]
+
 UP_HELP = """Run the node, until Ctrl-C, SIGTERM or `meshnode leave`.
 
 Once it serves it prints one line: ready name=… id=… listen=… mcp=… (and metrics=… with --metrics; with --json, the same
@@ -69,6 +95,7 @@ Examples:
   meshnode up --mcp 7401                               serve MCP on http://127.0.0.1:7401/mcp too
   meshnode up --metrics 7402                           serve http://127.0.0.1:7402/metrics to Prometheus
   meshnode up --listen 0.0.0.0:7400 --zeroconf         find the others again when addresses on the LAN change
+  meshnode up --tag gpu --tag cuda=12                  say what this node can do
 
 For monitors there are /livez (200: the process answers), /readyz (200: joined, serving, disk well; else 503 and why)
 and /metrics (Prometheus), on loopback, for any user of this machine and without a token: figures, and no secrets.
@@ -109,24 +136,10 @@ def up(
             "--mcp", metavar="PORT|off", help="Serve MCP over HTTP on this loopback port (0: any).", show_default="off"
         ),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics",
-            metavar="PORT|off",
-            help="Serve /metrics, /livez and /readyz on this loopback port (0: any).",
-            show_default="off; with --mcp, they are there",
-        ),
-    ] = None,
-    zeroconf: Annotated[
-        bool | None,
-        typer.Option(
-            "--zeroconf/--no-zeroconf",
-            help="Announce this node on the LAN, and look for nodes of its mesh there.",
-            show_default="no",
-        ),
-    ] = None,
+    metrics: MetricsPort = None,
+    zeroconf: Zeroconf = None,
     name: NodeName = None,
+    tag: OwnTags = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least important kind of log line.")] = (
         LogLevel.INFO
     ),
@@ -146,6 +159,7 @@ def up(
             metrics=metrics,
             zeroconf=zeroconf,
             name=name,
+            tags=tuple(tag or ()),
             as_json=as_json,
             log_level=log_level.value,
         )
@@ -185,7 +199,8 @@ def token(
 MEMBERS_HELP = """Show the nodes of the mesh as this node sees them.
 
 A member is alive, suspect (silent; it is being asked whether it lives), dead, or has left. HANDLERS are what it can do
-for `meshnode submit`; names that begin with mcp: are MCP servers for `meshnode call`.
+for `meshnode submit`; names that begin with mcp: are MCP servers for `meshnode call`. TAGS are what their operators say
+of them (`meshnode tags`); with --tag, only members are shown that have it, and with several, all of them.
 
 With --watch it goes on until Ctrl-C: on a terminal the table is drawn anew every second, with whoever needs attention
 at the top; elsewhere everybody is shown once and then each change, as a line (with --json, as a JSON document on a line
@@ -196,6 +211,7 @@ Examples:
   meshnode members
   meshnode members --watch
   meshnode members --watch >> changes.log
+  meshnode members --tag gpu --tag cuda=12
   meshnode members --json | jq -r '.members[] | select(.state == "alive") | .name'
   meshnode members --json | jq -c '.members[] | {name, vitals, rtt}'
 
@@ -208,13 +224,29 @@ Next: `meshnode submit HANDLER --payload JSON` gives work to one of them.
 
 @app.command("members", help=MEMBERS_HELP, short_help="Show the nodes of the mesh.")
 def members(
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag",
+            metavar="KEY[=VALUE]",
+            help="Only members with this tag, with any value or with this one; may be given several times.",
+        ),
+    ] = None,
+    all_tags: Annotated[
+        bool, typer.Option("--all-tags", help="Show tags of meshnode itself too; their keys begin with a dot.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing them, and what changes, until Ctrl-C.")] = False,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> int:
     from meshnode.cli import node_work
 
-    return present(as_json, lambda: node_work.members(data_directory(directory), watch=watch, as_json=as_json))
+    return present(
+        as_json,
+        lambda: node_work.members(
+            data_directory(directory), tuple(tag or ()), all_tags=all_tags, watch=watch, as_json=as_json
+        ),
+    )
 
 
 WHY_HELP = """Show why a member is believed to be alive, suspect or dead: who accuses it, since when, on what evidence.

@@ -66,6 +66,7 @@ def up(
     metrics: str | None,
     zeroconf: bool | None,
     name: str | None,
+    tags: tuple[str, ...],
     as_json: bool,
     log_level: str,
 ) -> int:
@@ -74,7 +75,9 @@ def up(
         from meshnode.cli.values import read_token
 
         join = read_token(join)
-    options = UpOptions(directory, join, seeds, listen, advertise, mcp, metrics, zeroconf, name, as_json, log_level)
+    options = UpOptions(
+        directory, join, seeds, listen, advertise, mcp, metrics, zeroconf, name, tags, as_json, log_level
+    )
     from meshnode.cli.serve import become_daemon
 
     return become_daemon(options)
@@ -97,17 +100,20 @@ def token(directory: Path, lifetime: str, uses: int) -> Report:
     return Report({"token": made.token, "expires_unix_s": made.expires_unix_s, "uses": made.uses}, text)
 
 
-def members(directory: Path, *, watch: bool, as_json: bool) -> Report | int:
+def members(directory: Path, wanted: tuple[str, ...], *, all_tags: bool, watch: bool, as_json: bool) -> Report | int:
+    from meshnode.cli.tag_work import Choice
+
+    choice = Choice(wanted, all_tags=all_tags)
     if watch:
         from meshnode.cli.watch import watch_members
 
-        return watch_members(directory, as_json=as_json)
+        return watch_members(directory, choice, as_json=as_json)
     from meshnode.cli import tables
     from meshnode.cli.documents import members_document
     from meshnode.cli.session import ask
     from protocols.membership.views import ListMembers, MemberList
 
-    listed = ask(directory, ListMembers(), MemberList)
+    listed = choice.of(ask(directory, ListMembers(), MemberList))
     return Report(members_document(listed), lambda: tables.members_table(listed))
 
 

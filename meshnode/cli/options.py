@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class UpOptions:
-    """Flags of `meshnode up`. `None`, and no seeds, mean that the flag was not given: configuration decides then."""
+    """Flags of `meshnode up`. `None`, no seeds and no tags mean that a flag was not given: configuration decides."""
 
     directory: Path
     """Absolute; need not exist yet."""
@@ -23,6 +23,8 @@ class UpOptions:
     """The same."""
     zeroconf: bool | None
     name: str | None
+    tags: tuple[str, ...]
+    """`KEY` or `KEY=VALUE`; none: the flag was not given."""
     json: bool
     """Standard output carries JSON documents only."""
     log_level: str

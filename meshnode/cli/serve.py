@@ -48,7 +48,8 @@ def main() -> int:
 
     with open(int(sys.argv[1]), "rb") as pipe:
         told = json.load(pipe)
-    options = UpOptions(**{**told, "directory": Path(told["directory"]), "seeds": tuple(told["seeds"])})
+    lists = {name: tuple(told[name]) for name in ("seeds", "tags")}
+    options = UpOptions(**{**told, **lists, "directory": Path(told["directory"])})
     return present(options.json, lambda: _run(options))
 
 

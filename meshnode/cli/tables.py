@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from meshnode.cli.present import printable
+from protocols.membership.tagging import NodeTags
+from protocols.membership.tags import tag_text
 from protocols.membership.views import MemberList, MemberView
 from protocols.tasks.task import TaskList, TaskState, TaskView
 from protocols.tools import ToolsFound
@@ -32,7 +34,7 @@ _TASK_STYLE = {
 
 
 def members_table(listed: MemberList) -> Table:
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             member.name + (" (this node)" if member.is_self else ""),
             (member.state, STATE_STYLES.get(member.state, "")),
@@ -44,7 +46,22 @@ def members_table(listed: MemberList) -> Table:
         )
         for member in listed.members
     ]
-    return table(("name", "state", "for", "address", "handlers", "zone", "id"), rows)
+    columns: tuple[str, ...] = ("name", "state", "for", "address", "handlers", "zone", "id")
+    if any(member.tags for member in listed.members):
+        texts = [", ".join(tag_text(key, value) for key, value in member.tags.items()) for member in listed.members]
+        rows = [(*row[:5], tags or "-", *row[5:]) for row, tags in zip(rows, texts, strict=True)]
+        columns = (*columns[:5], "tags", *columns[5:])
+    return table(columns, rows)
+
+
+def tags_table(tags: NodeTags) -> Table | str:
+    if not tags.tags:
+        return "no tags; `meshnode tags set KEY=VALUE` sets one"
+    rows = [
+        (key, value or "-", "meshnode tags set" if key in tags.changed else "configuration")
+        for key, value in tags.tags.items()
+    ]
+    return table(("tag", "value", "set by"), rows)
 
 
 def _placement(member: MemberView) -> str:

@@ -22,8 +22,10 @@ from meshnode.cli.documents import member_document
 from meshnode.cli.present import printable, stdout_is_read, write_document, write_line
 from meshnode.cli.session import converse, expect
 from meshnode.cli.tables import ID_CHARS, members_table
+from meshnode.cli.tag_work import Choice
 from meshnode.control.client import ControlClient
 from meshnode.errors import ExitCode, MeshError
+from protocols.membership.tags import tag_text
 from protocols.membership.views import ListMembers, MemberList, MemberView
 
 INTERVAL_S = 1.0
@@ -43,13 +45,14 @@ class Change:
     text: str
 
 
-def watch_members(directory: Path, *, as_json: bool) -> int:
-    """Show the members until told to stop; the exit status. Raises `MeshError` where the daemon does not answer."""
+def watch_members(directory: Path, choice: Choice, *, as_json: bool) -> int:
+    """Show the members of `choice` until told to stop; the exit status. Raises `MeshError` where the daemon does not
+    answer."""
     try:
         if not as_json and _can_redraw():
-            _watch_on_terminal(directory)
+            _watch_on_terminal(directory, choice)
         else:
-            converse(directory, lambda client: _follow(client, Lines(as_json=as_json).show))
+            converse(directory, lambda client: _follow(client, Lines(choice, as_json=as_json).show))
     except KeyboardInterrupt:
         pass  # in the moment before the signal is waited for
     except BaseExceptionGroup as group:
@@ -62,7 +65,7 @@ def _can_redraw() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _watch_on_terminal(directory: Path) -> None:
+def _watch_on_terminal(directory: Path, choice: Choice) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -70,7 +73,7 @@ def _watch_on_terminal(directory: Path) -> None:
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
 
         def show(listed: MemberList) -> bool:
-            live.update(_drawn(listed), refresh=True)
+            live.update(_drawn(choice.of(listed)), refresh=True)
             return True
 
         converse(directory, lambda client: _follow(client, show))
@@ -114,20 +117,28 @@ async def _show_again_and_again(client: ControlClient, show: Show) -> None:
 
 
 class Lines:
-    """Shows each change as a line: text, or with `as_json` one JSON document. The first look shows everybody."""
+    """Shows each change as a line: text, or with `as_json` one JSON document. The first look shows everybody in
+    `choice`; later ones what changes of those who are in it, or were."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, choice: Choice, *, as_json: bool) -> None:
+        self._choice = choice
         self._as_json = as_json
         self._seen: dict[str, MemberView] | None = None
 
     def show(self, listed: MemberList) -> bool:
-        now = {member.node_id: member for member in listed.members}
+        now = {member.node_id: self._choice.shown(member) for member in listed.members}
         if self._seen is None:
-            found = [Change("present", member, f"{member.state}, at {member.address}") for member in listed.members]
+            present = self._choice.of(listed).members
+            found = [Change("present", member, f"{member.state}, at {member.address}") for member in present]
         else:
-            found = changes(self._seen, now)
+            before = self._seen
+            found = [change for change in changes(before, now) if self._is_chosen(change.member.node_id, before, now)]
         self._seen = now
         return all(self._write(change) for change in found) and stdout_is_read()
+
+    def _is_chosen(self, node_id: str, *looks: Mapping[str, MemberView]) -> bool:
+        """Whether the member is in the choice, or was."""
+        return any(self._choice.takes(look[node_id]) for look in looks if node_id in look)
 
     def _write(self, change: Change) -> bool:
         if self._as_json:
@@ -158,9 +169,9 @@ def _changes_of(known: MemberView, member: MemberView) -> list[Change]:
         found.append(Change("restarted", member, f"restarted; life {member.generation}, {member.state}"))
     elif member.state != known.state:
         found.append(Change("state", member, f"{known.state} -> {member.state}"))
-    elif member.incarnation > known.incarnation and member.state == "alive":
+    elif member.incarnation > known.incarnation and member.state == "alive" and member.tags == known.tags:
         found.append(Change("refuted", member, f"refuted an accusation; incarnation {member.incarnation}"))
-    for what in ("name", "address", "handlers", "zone", "weight"):
+    for what in ("name", "address", "handlers", "zone", "weight", "tags"):
         old, new = getattr(known, what), getattr(member, what)
         if old != new:
             found.append(Change("announced", member, f"{what} {_shown(old)} -> {_shown(new)}"))
@@ -168,6 +179,8 @@ def _changes_of(known: MemberView, member: MemberView) -> list[Change]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        value = tuple(tag_text(key, each) for key, each in value.items())
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value) or "none"

@@ -46,6 +46,7 @@ from protocols.detector.why import Why
 from protocols.keyring.views import AddKey, ListKeys, RemoveKey, UseKey
 from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
 from protocols.membership.rtt import EstimateRtt
+from protocols.membership.tagging import GetTags, SetTags
 from protocols.membership.views import GetStatus, Leave, ListMembers
 from protocols.tasks.task import CancelTask, GetTask, ListTasks, Submit
 from protocols.tools import FindTools
@@ -210,11 +211,11 @@ def _has_effects(command: CallerCommand) -> bool:
     match command:
         case Submit() | CancelTask() | Leave() | CreateToken() | AddKey() | UseKey() | RemoveKey():
             return True
-        case SendEvent() | AnswerQuery():
+        case SetTags() | SendEvent() | AnswerQuery():
             return True
         case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | ListKeys() | Inspect():
             return False
-        case EstimateRtt() | ReadEvents() | AskQuery():
+        case EstimateRtt() | GetTags() | ReadEvents() | AskQuery():
             return False
         case _:
             assert_never(command)

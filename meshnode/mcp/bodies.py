@@ -18,6 +18,8 @@ from meshnode.calls import Caller
 from meshnode.mcp import schemas, views
 from meshnode.mcp.bounds import ANSWER_SECONDS, CALL_SECONDS_MAX, UnfitJson, encode_json
 from meshnode.mcp.toolset import Mesh, NoAnswer, ToolFailure
+from protocols.membership.tagging import NodeTags, SetTags
+from protocols.membership.tags import BadTags, has_tag, parse_wanted
 from protocols.membership.views import GetStatus, ListMembers, MemberList, MemberView, NodeStatus
 from protocols.tasks.task import (
     MCP_PREFIX,
@@ -65,15 +67,20 @@ class MeshTools:
         return views.show_status(await self._mesh.ask(GetStatus(), NodeStatus))
 
     async def list_members(self, arguments: schemas.ListMembersArguments) -> schemas.Members:
+        wanted = _wanted_tag(arguments.tag)
         members = [
             member
             for member in await self._members()
             if arguments.state in ("any", member.state)
             and (not arguments.handler or arguments.handler in member.handlers)
+            and (wanted is None or has_tag(member.tags, wanted))
         ]
         return schemas.Members(
             members=[views.show_member(member) for member in members[: arguments.limit]], total=len(members)
         )
+
+    async def set_tags(self, arguments: schemas.SetTagsArguments) -> schemas.NodeTags:
+        return views.show_tags(await self._mesh.ask(SetTags(arguments.set, tuple(arguments.unset)), NodeTags))
 
     async def submit_task(self, arguments: schemas.SubmitTaskArguments) -> schemas.SubmittedTask:
         patience = Patience(arguments.wait_s)
@@ -202,6 +209,13 @@ class MeshTools:
             f"No live node has an MCP server named {server!r}. There are: {_names(sorted(servers))}",
             "Use one of those names, or see with mesh_list_members whether the node that has it is down",
         )
+
+
+def _wanted_tag(text: str) -> tuple[str, str | None] | None:
+    try:
+        return parse_wanted(text) if text else None
+    except BadTags as bad:
+        raise ToolFailure(bad.code, f"Nothing was looked for. {bad.message}", bad.next_step) from None
 
 
 def _is_live(member: MemberView) -> bool:

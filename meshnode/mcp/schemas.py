@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from meshnode.mcp.bounds import WAIT_SECONDS_MAX
-from protocols.limits import HANDLER_CHARS_MAX, KEY_CHARS_MAX, TASK_ID_CHARS_MAX, TOOLS_PER_FRAME_MAX
+from protocols.limits import (
+    HANDLER_CHARS_MAX,
+    KEY_CHARS_MAX,
+    TAG_KEY_CHARS_MAX,
+    TAG_VALUE_BYTES_MAX,
+    TASK_ID_CHARS_MAX,
+    TOOLS_PER_FRAME_MAX,
+)
+from protocols.membership.tagging import CHANGES_MAX
 from protocols.tasks.task import MCP_PREFIX
 
 TaskStateName = Literal["queued", "running", "succeeded", "failed", "cancelled", "dead"]
@@ -25,6 +33,7 @@ QUERY_CHARS_MAX = 256
 TIMEOUT_SECONDS_MAX = 7 * 24 * 3600
 CALL_TIMEOUT_SECONDS_MAX = 24 * 3600
 LIST_MAX = 500
+TAG_CHARS_MAX = TAG_KEY_CHARS_MAX + 1 + TAG_VALUE_BYTES_MAX
 
 _ANY_JSON: dict[str, Any] = {
     # Spelt out: agents that see an empty schema tend to send objects as strings of JSON.
@@ -85,7 +94,29 @@ class ListMembersArguments(Arguments):
     state: Annotated[
         Literal["any", "alive", "suspect", "dead", "left"], Field(description="Only members in this state.")
     ] = "any"
+    tag: Annotated[
+        str,
+        Field(
+            max_length=TAG_CHARS_MAX,
+            description="Only members with this tag: KEY (with any value) or KEY=VALUE. Empty: all.",
+        ),
+    ] = ""
     limit: Annotated[int, Field(ge=1, le=LIST_MAX, description="At most so many rows, alive members first.")] = 100
+
+
+class SetTagsArguments(Arguments):
+    set: Annotated[
+        dict[str, str],
+        BeforeValidator(_object_from_text),
+        Field(
+            max_length=CHANGES_MAX,
+            description="Tags to set, as an object of keys and values; the value may be empty. A key is 1 to "
+            f"{TAG_KEY_CHARS_MAX} of a-z, 0-9, - _ and dot.",
+        ),
+    ] = {}
+    unset: Annotated[
+        list[str], Field(max_length=CHANGES_MAX, description="Keys of tags to unset; what is not set is no error.")
+    ] = []
 
 
 class SubmitTaskArguments(Arguments):
@@ -241,6 +272,19 @@ class Member(BaseModel):
     load: Annotated[Load | None, Field(description="How busy it is; null where that is not known.")]
     rtt_ms: Annotated[
         float | None, Field(description="Round-trip time from this node to it, in ms; null where that is not known.")
+    ]
+    tags: Annotated[
+        dict[str, str], Field(description="What its operator says of it, such as gpu (without a value) or cuda: 12.")
+    ]
+
+
+class NodeTags(Answer):
+    """The tags of the node that answers."""
+
+    tags: Annotated[dict[str, str], Field(description="All its tags, as every member comes to see them.")]
+    changed: Annotated[
+        list[str],
+        Field(description="Keys that were set while it ran; the others are as its configuration says."),
     ]
 
 

@@ -18,6 +18,7 @@ from meshnode.mcp.event_tools import event_specs
 from meshnode.mcp.toolset import READS, Hints, ToolSpec, build_toolset
 
 RUNS_ANYTHING = Hints(read_only=False, destructive=True, idempotent=False, open_world=True)
+CHANGES_NODE = Hints(read_only=False, destructive=True, idempotent=True, open_world=False)
 STOPS_WORK = Hints(read_only=False, destructive=True, idempotent=True, open_world=False)
 
 INSTRUCTIONS = """\
@@ -59,13 +60,24 @@ def _mesh_specs(tools: MeshTools) -> tuple[ToolSpec[Any, Any], ...]:
         ToolSpec(
             name="mesh_list_members",
             title="Mesh members",
-            description="The nodes of the mesh: name, state, which task handlers and MCP servers each one has, how "
+            description="The nodes of the mesh: name, state, tags, which handlers and MCP servers each one has, how "
             "busy it is and how far away. Use it to learn which handlers mesh_submit_task can run and which nodes are "
             "up.",
             hints=READS,
             arguments=schemas.ListMembersArguments,
             answer=schemas.Members,
             run=tools.list_members,
+        ),
+        ToolSpec(
+            name="mesh_set_tags",
+            title="Set tags of this node",
+            description="Say what the node on this machine is or can do, for every member to see: set and unset tags, "
+            "all of them or none. They outlive restarts. Gives the tags as they are then; without arguments it only "
+            "shows them. Use mesh_list_members with `tag` to find nodes by their tags.",
+            hints=CHANGES_NODE,
+            arguments=schemas.SetTagsArguments,
+            answer=schemas.NodeTags,
+            run=tools.set_tags,
         ),
     )
 

@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from meshnode.mcp import schemas
 from meshnode.mcp.bounds import decode_json
+from protocols.membership.tagging import NodeTags
+from protocols.membership.tags import is_reserved
 from protocols.membership.views import MemberView, NodeStatus
 from protocols.tasks.task import MCP_PREFIX, TaskState, TaskView
 from protocols.tools import ToolInfo, ToolsFound
@@ -88,7 +90,12 @@ def show_member(member: MemberView) -> schemas.Member:
         if vitals is None
         else schemas.Load(**{name: getattr(vitals, name) for name in schemas.Load.model_fields}),
         rtt_ms=None if member.rtt is None else member.rtt.ms,
+        tags={key: value for key, value in member.tags.items() if not is_reserved(key)},
     )
+
+
+def show_tags(tags: NodeTags) -> schemas.NodeTags:
+    return schemas.NodeTags(tags=tags.tags, changed=list(tags.changed))
 
 
 def show_row(task: TaskView) -> schemas.TaskRow:

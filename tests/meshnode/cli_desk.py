@@ -31,6 +31,7 @@ from protocols.membership.event_views import (
     SendEvent,
 )
 from protocols.membership.rtt import COORDINATES, PROBES, EstimateRtt, RttEstimate, RttSummary, RttView
+from protocols.membership.tagging import GetTags, NodeTags, SetTags
 from protocols.membership.views import (
     GetStatus,
     Leave,
@@ -48,6 +49,8 @@ from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment
 
 EVIL_NAME = "evil\x1b[31m\x07name"
 NODE_ID = "a" * 26
+CONFIGURED = {"cuda": "11"}
+"""Tags of the small daemon's configuration."""
 VITALS = VitalsView(2, 3, 4, 0.355, None, 1.5)
 
 
@@ -61,6 +64,7 @@ class Desk:
             member("desk", "alive", is_self=True),
             replace(member(EVIL_NAME, "dead"), node_id=EVIL_ID),
         )
+        self.tags: dict[str, str] = {}
         self.waiting = trio.Event()
         """Set once a caller waits for a task that does not end."""
 
@@ -114,6 +118,13 @@ class Desk:
                 return TokenCreated("mesh1.secret", 2e9, command.uses)
             case Leave():
                 return Left(3)
+            case SetTags(set={"full": _}):
+                return Refused("too_many_tags", "That would be 33 tags.", "Unset some.")
+            case SetTags():
+                self.tags = {key: value for key, value in self.tags.items() if key not in command.unset} | command.set
+                return NodeTags(dict(sorted({**CONFIGURED, **self.tags}.items())), tuple(sorted(self.tags)), 1, 2)
+            case GetTags():
+                return NodeTags(dict(sorted({**CONFIGURED, **self.tags}.items())), tuple(sorted(self.tags)), 1, 2)
 
     async def _events(self, command: ReadEvents) -> EventList:
         """Two at first, one more to who reads on, and then nothing any more."""
@@ -179,7 +190,8 @@ def view(task_id: str, handler: str, state: TaskState, *, output: str = "", deta
 def member(name: str, state: str, *, is_self: bool = False) -> MemberView:
     rtt = None if is_self else RttView(1.5, 0.1, PROBES, 2, 3.0)
     vitals = VITALS if is_self else None
-    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self, vitals, rtt)
+    tags = {} if is_self else {".later": "1", "cuda": "12", "evil": "\x1b[31m\u202e", "gpu": ""}
+    return MemberView(NODE_ID, name, "127.0.0.1:1", state, 1, 2, ("ok",), "", 1, 61.0, is_self, vitals, rtt, tags)
 
 
 EVIL_ID, SHELF_ID = "e" * 26, "s" * 26

@@ -20,6 +20,7 @@ from protocols.detector.why import Why
 from protocols.keyring.views import AddKey, KeysReport, ListKeys, RemoveKey, UseKey
 from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
 from protocols.membership.rtt import EstimateRtt
+from protocols.membership.tagging import GetTags, NodeTags, SetTags
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers, MemberList
 from protocols.tasks.task import Accepted, CancelTask, GetTask, ListTasks, Submit, TaskList, TaskState, TaskView
 from protocols.tools import FindTools, ToolsFound
@@ -88,6 +89,8 @@ class Desk:
                 return Refused("starting", "Not yet.", "Wait.")
             case GetStatus() | Why():
                 return Refused("starting", "Not yet.", "Wait.")
+            case GetTags() | SetTags():
+                return NodeTags({}, (), 1, 0)
 
     async def _get(self, command: GetTask) -> CallerOutcome:
         self.waiting += 1

@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 from meshnode.errors import ExitCode
+from protocols.limits import (
+    OWN_TAGS_BYTES_MAX,
+    OWN_TAGS_MAX,
+    TAG_KEY_CHARS_MAX,
+    TAG_OVERHEAD_BYTES,
+    TAG_VALUE_BYTES_MAX,
+)
 from tests.meshnode.cli_runner import called, command, environment, meshnode
 
 COMMANDS = (
@@ -20,6 +27,7 @@ COMMANDS = (
     "token",
     "members",
     "why",
+    "tags",
     "status",
     "rtt",
     "leave",
@@ -37,6 +45,9 @@ NEEDS_A_DAEMON = (
     ("token",),
     ("members",),
     ("why", "box"),
+    ("tags",),
+    ("tags", "set", "gpu"),
+    ("tags", "unset", "gpu"),
     ("status",),
     ("rtt", "two"),
     ("rtt", "two", "three"),
@@ -90,6 +101,17 @@ def test_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]
     assert f"  meshnode {name}" in run.out or name == "mcp"
     assert "--dir DIR" in run.out
     assert "--json" in run.out
+
+
+def test_help_of_tags_names_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(called(capsys, "tags", "--help").out.split())
+    for words in (
+        f"1 to {TAG_KEY_CHARS_MAX} of a-z",
+        f"up to {TAG_VALUE_BYTES_MAX} bytes",
+        f"up to {OWN_TAGS_MAX} tags, of {OWN_TAGS_BYTES_MAX} bytes",
+        f"and {TAG_OVERHEAD_BYTES} bytes each",
+    ):
+        assert words in text
 
 
 def test_no_command_shows_help(tmp_path: Path) -> None:

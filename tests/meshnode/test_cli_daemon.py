@@ -32,7 +32,10 @@ async def test_members(root: Path) -> None:
         assert (run.status, run.err) == (0, "")
         assert "desk (this node)" in run.out
         assert r"evil\x1b[31m\x07name" in run.out
+        assert r"cuda=12, evil=\x1b[31m\u202e, gpu" in run.out
         assert "\x1b" not in run.out
+        assert "\u202e" not in run.out
+        assert ".later" not in run.out
 
         run = await meshnode(root, "members", "--json")
         members = run.document["members"]
@@ -52,6 +55,7 @@ async def test_members(root: Path) -> None:
             "is_self": True,
             "vitals": {"queued": 2, "running": 3, "capacity": 4, "cpu": 0.355, "memory": None, "age_s": 1.5},
             "rtt": None,
+            "tags": {},
         }
         assert members[1]["vitals"] is None
         assert members[1]["rtt"] == {"ms": 1.5, "error_ms": 0.1, "source": "probes", "samples": 2, "age_s": 3.0}

@@ -18,6 +18,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from meshnode.cli.tag_work import Choice
 from meshnode.cli.watch import Change, Lines, changes
 from meshnode.errors import ExitCode
 from protocols.membership.views import MemberList, MemberView
@@ -25,7 +26,7 @@ from tests.meshnode.cli_desk import EVIL_NAME, Desk, member, serving
 from tests.meshnode.cli_runner import TIMEOUT_S, command, environment
 from tests.meshnode.control_desk import short_directory
 
-BOX = replace(member("box", "alive"), node_id="b" * 26, incarnation=2, generation=3)
+BOX = replace(member("box", "alive"), node_id="b" * 26, incarnation=2, generation=3, tags={"cuda": "12"})
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def told(before: MemberView | None, after: MemberView | None) -> list[tuple[str,
         (BOX, replace(BOX, state="suspect"), [("state", "alive -> suspect")]),
         (replace(BOX, state="suspect"), replace(BOX, incarnation=3), [("state", "suspect -> alive")]),
         (BOX, replace(BOX, incarnation=3), [("refuted", "refuted an accusation; incarnation 3")]),
+        (BOX, replace(BOX, incarnation=3, tags={"gpu": ""}), [("announced", "tags cuda=12 -> gpu")]),
         (BOX, replace(BOX, generation=4, incarnation=0), [("restarted", "restarted; life 4, alive")]),
         (replace(BOX, state="dead"), replace(BOX, generation=4), [("restarted", "restarted; life 4, alive")]),
         (replace(BOX, state="dead"), None, [("forgotten", "forgotten; was dead")]),
@@ -83,10 +85,27 @@ def test_members_are_told_apart_by_id_and_come_in_the_order_of_the_list() -> Non
 
 
 def test_a_name_cannot_forge_a_line(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert Lines(as_json=False).show(MemberList((replace(BOX, name="a\n2026 b\x1b[2J"),)))
+    assert Lines(Choice(), as_json=False).show(MemberList((replace(BOX, name="a\n2026 b\x1b[2J"),)))
     out = capfdbinary.readouterr().out
     assert out.count(b"\n") == 1
     assert b"\x1b" not in out
+
+
+def test_with_tags_only_those_are_shown_who_have_them_and_who_had_them(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    lines = Lines(Choice(("gpu",)), as_json=False)
+    other = replace(BOX, node_id="c" * 26, name="other", tags={".later": "1"})
+    looks = [
+        (BOX, other),
+        (replace(BOX, tags={"gpu": ""}), replace(other, state="dead")),
+        (replace(BOX, tags={}), other),
+        (replace(BOX, tags={}, state="dead"), other),
+    ]
+    for look in looks:
+        assert lines.show(MemberList(look))
+    shown = [line.partition(": ")[2] for line in capfdbinary.readouterr().out.decode().splitlines()]
+    assert shown == ["tags cuda=12 -> gpu", "tags gpu -> none"]
 
 
 def test_a_change_knows_the_member_as_it_is_now() -> None:

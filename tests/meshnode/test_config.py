@@ -133,6 +133,15 @@ def test_flags_win_over_environment_wins_over_file(tmp_path: Path) -> None:
     assert config.seeds == ("b:1", "c:2")
 
 
+def test_tags_are_words_or_have_values_and_come_from_the_last_place_that_names_any(tmp_path: Path) -> None:
+    toml = 'tags = ["gpu", "cuda=12", "room=a=b, c"]'
+    assert load(tmp_path, toml).tags == (("cuda", "12"), ("gpu", ""), ("room", "a=b, c"))
+    environ = {"MESHNODE_TAGS": "spot, rack=7"}
+    assert load(tmp_path, toml, environ).tags == (("rack", "7"), ("spot", ""))
+    assert load(tmp_path, toml, environ, tags=("gpu=b",)).tags == (("gpu", "b"),)
+    assert "--tags: cannot be used" in complaint(tmp_path, tags=("Bad",))
+
+
 @pytest.mark.parametrize(
     ("toml", "words"),
     [
@@ -168,6 +177,12 @@ def test_flags_win_over_environment_wins_over_file(tmp_path: Path) -> None:
         ("mcp = 70000", ["`mcp`", "65535"]),
         ('listen = "1.2.3.4"', ["`listen`", "not host:port"]),
         ('seeds = ["1.2.3.4:0"]', ["`seeds`", "1 to 65535"]),
+        ('tags = "gpu"', ["`tags`", "array"]),
+        ('tags = ["GPU"]', ["`tags`", "'GPU'", "a-z"]),
+        ('tags = ["gpu", "gpu=1"]', ["`tags`", "'gpu' twice"]),
+        ('tags = [".later=1"]', ["`tags`", "reserved"]),
+        ('tags = ["x=\\u001b[31m"]', ["`tags`", "control characters"]),
+        (f"tags = {[f'k{number}' for number in range(33)]}", ["`tags`", "33 tags", "have 32"]),
         ('advertise = "here:99999"', ["`advertise`", "65535"]),
         ('name = "a b"', ["`name`", "'a b'"]),
         ('workdir = "missing"', ["`workdir`", "not a directory"]),

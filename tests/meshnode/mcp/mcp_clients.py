@@ -36,6 +36,7 @@ CLIENT_WARNINGS = "ignore:Async generator .* was garbage collected:ResourceWarni
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "mesh_get_status": {},
     "mesh_list_members": {},
+    "mesh_set_tags": {"set": {"gpu": "", "cuda": "12"}, "unset": ["spot"]},
     "mesh_submit_task": {"handler": "double", "payload": [1, "two"], "wait_s": 20},
     "mesh_get_task": {"task_id": "?"},
     "mesh_wait_task": {"task_id": "?", "wait_s": 20},

@@ -157,6 +157,14 @@ class InProcessNode:
                 return
             await self._rearmed.wait()
 
+    async def shows(self, name: str, tags: dict[str, str]) -> None:
+        """Return once this node shows these tags of that member."""
+        while True:
+            members = await self.call(ListMembers())
+            if isinstance(members, MemberList) and any((row.name, row.tags) == (name, tags) for row in members.members):
+                return
+            await self._rearmed.wait()
+
     async def waited_on(self) -> None:
         """Return once a caller waits for a task."""
         while not any(isinstance(command, GetTask) and command.wait_ms for command in self.commands):

@@ -28,6 +28,7 @@ RUNS_ANYTHING = (False, True, False, True)
 HINTS = {
     "mesh_get_status": READS,
     "mesh_list_members": READS,
+    "mesh_set_tags": (False, True, True, False),
     "mesh_submit_task": RUNS_ANYTHING,
     "mesh_get_task": READS,
     "mesh_wait_task": READS,
@@ -76,7 +77,7 @@ def client_of(caller: Caller, era: str = "auto") -> Client:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_catalogue_is_fourteen_described_bounded_tools_with_true_hints(era: str) -> None:
+async def test_the_catalogue_is_fifteen_described_bounded_tools_with_true_hints(era: str) -> None:
     async with client_of(Silent(), era) as client:
         tools = (await client.list_tools()).tools
         assert {tool.name for tool in tools} == set(HINTS)
