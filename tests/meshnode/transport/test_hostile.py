@@ -6,6 +6,7 @@ import random
 import socket
 import ssl
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -135,6 +136,34 @@ async def test_a_member_that_seals_nonsense() -> None:
             # A packet proves membership only: what must come from a certain peer comes by stream.
             tap.send(sealer.seal(to_bob, encode_message(PushPull((), False))), bob)
             await bob.drop("wrong_carrier")
+            await still_serves(bob, alice)
+
+
+async def test_a_member_that_announces_what_are_no_tags() -> None:
+    alice, bob = two_parties()
+    sealer = Sealer(alice.secrets.keyring[0], alice.identity.node_id, "testmesh", generation=1, salt=bytes(SALT_BYTES))
+    to_bob = node_id_to_raw(bob.identity.node_id)
+    announced = ["a", alice.identity.node_id, 1 << 34, ["alice", "127.0.0.1:9", [], "", 1, "0.1.0", []], 0]
+    profile = announced[3]
+    assert isinstance(profile, list)
+    broken: list[object] = [
+        [["room", "\x1b]0;owned\x07"]],
+        [["room", "\u202ehtron"]],
+        [["b", ""], ["a", ""]],
+        [["a", ""], ["a", ""]],
+        [["a", "v" * 1000]],
+        [[f"k{number:02}", ""] for number in range(100)],
+    ]
+    with Tap() as tap:
+        async with serving(alice, bob):
+            for tags in broken:
+                profile[-1] = tags
+                tap.send(sealer.seal(to_bob, msgspec.msgpack.encode([1, ["gossip", [announced]]])), bob)
+            await bob.drop("bad_message", len(broken))
+            assert bob.received == []
+            profile[-1] = [[".later", "1"], ["gpu", ""]]
+            tap.send(sealer.seal(to_bob, msgspec.msgpack.encode([1, ["gossip", [announced]]])), bob)
+            await bob.heard(1)
             await still_serves(bob, alice)
 
 
