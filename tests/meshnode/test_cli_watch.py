@@ -91,7 +91,7 @@ def test_a_name_cannot_forge_a_line(capfdbinary: pytest.CaptureFixture[bytes]) -
     assert b"\x1b" not in out
 
 
-def test_with_tags_only_those_are_shown_who_have_them_and_who_had_them(
+def test_with_tags_those_are_shown_who_have_or_had_them(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     lines = Lines(Choice(("gpu",)), as_json=False)
