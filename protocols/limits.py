@@ -25,16 +25,16 @@ WEIGHT_MAX = 32
 """A member's weight multiplies its virtual nodes, so a peer must not choose it freely."""
 HANDLERS_MAX = 64
 HANDLER_CHARS_MAX = 64
-TAGS_MAX = 48
+TAGS_MAX = 40
 TAG_KEY_CHARS_MAX = 32
 TAG_VALUE_BYTES_MAX = 128
 TAG_OVERHEAD_BYTES = 5
 """Headers of one tag on the wire; what a tag counts for is its key, its value and this."""
-TAGS_BYTES_MAX = 432
+TAGS_BYTES_MAX = 352
 """All tags of a member. With the longest name, address and profile an announcement still fits a packet, and an
 accusation beside it."""
-OWN_TAGS_MAX = 32
-OWN_TAGS_BYTES_MAX = 320
+OWN_TAGS_MAX = 24
+OWN_TAGS_BYTES_MAX = 256
 """What people may fill of that; the rest is for what later versions announce under reserved keys."""
 
 EVENT_BYTES_MAX = 512

@@ -22,7 +22,7 @@ TAGS_HELP = """Show the tags of this node, or change them while it runs.
 
 A tag says what a node is or can do: a word (gpu) or a key with a value (cuda=12). Every member sees the tags of all,
 and `meshnode members --tag` finds nodes by them. A key is 1 to 32 of a-z, 0-9, - _ and dot, and does not begin with a
-dot; a value is text of up to 128 bytes; a node has up to 32 tags, of 320 bytes in all (keys, values, and 5 bytes each).
+dot; a value is text of up to 128 bytes; a node has up to 24 tags, of 256 bytes in all (keys, values, and 5 bytes each).
 
 Tags are set in three ways: `tags` in meshnode.toml, `meshnode up --tag` (instead of those in the file), and here. What
 is set here is kept on disk over restarts and wins over the other two, key by key, until it is unset; then what the

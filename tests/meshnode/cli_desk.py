@@ -119,7 +119,7 @@ class Desk:
             case Leave():
                 return Left(3)
             case SetTags(set={"full": _}):
-                return Refused("too_many_tags", "That would be 33 tags.", "Unset some.")
+                return Refused("too_many_tags", "That would be 25 tags.", "Unset some.")
             case SetTags():
                 self.tags = {key: value for key, value in self.tags.items() if key not in command.unset} | command.set
                 return NodeTags(dict(sorted({**CONFIGURED, **self.tags}.items())), tuple(sorted(self.tags)), 1, 2)
