@@ -103,6 +103,7 @@ class Membership:
 
     def leave(self, now: Instant) -> Instant:
         """Leave the mesh; returns when the word may be taken to have spread: at once where nobody is there to hear."""
+        self.save_peers(now)  # nobody looks for one who has left: it has to find the others when it comes back
         self.swim.leave(now)
         self._prober.stop()
         self._healer.stop()

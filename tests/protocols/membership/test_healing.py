@@ -372,6 +372,23 @@ def test_peers_that_were_not_met_again_are_forgotten_like_the_dead() -> None:
     assert not a.said_of(PushPull, "c")
 
 
+def test_one_who_leaves_remembers_whom_it_leaves_for_nobody_looks_for_it() -> None:
+    """Within the first `push_pull_interval` of a life: before addresses would have been saved in any case."""
+    world = World()
+    a = world.add("a").start()
+    b = world.add("b", config_of("b", seeds=("a",))).start()
+    c = world.add("c", config_of("c", seeds=("b",))).start()
+    world.run_until(lambda: all_agree([a, b, c]), 10)
+    a.ask(Leave())
+    a.crash()
+    assert saved_peers(a) == {"b", "c"}
+    b.crash()  # the only one that the other two would look for
+    world.run(60)
+    assert c.sees("a") is State.LEFT
+    a.start()
+    world.run_until(lambda: all_agree([a, c]), 10)
+
+
 def test_the_peers_file_has_a_bound_and_room_for_those_that_are_away() -> None:
     table = MemberTable()
     me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)
