@@ -177,7 +177,7 @@ class Node:
             self._fire(now)
         elif type(event) is Received and type(event.message) is Gossip and self.phase is not Phase.STARTING:
             # Most events of a large mesh that has news, and most of them tell what is known: nothing is to be done.
-            told = self.membership.on_gossip(now, event.message)
+            told = self.membership.on_gossip(now, event.sender, event.message)
             if event.message.rumours:
                 self.spreading.heard(now, event.sender.node_id, event.message.rumours)
             elif not told:
@@ -231,12 +231,6 @@ class Node:
             self.membership.fire(now)
         if now >= self.tasks.deadline:
             self.tasks.fire(now)
-        if self._leavers and (now >= self._left_at or self.swim.queue.about(self.config.node_id) is None):
-            # The word has been sent as often as any news is; or the time for it is over.
-            self._left_at = NEVER
-            for request_id in self._leavers:
-                self._outbox.reply(request_id, Left(len(self.tasks.book.open)))
-            self._leavers.clear()
 
     def _rearm(self, now: Instant) -> Instant | None:
         swim = self.swim
@@ -255,6 +249,12 @@ class Node:
             self.membership.view_changes.add(now)
             tasks.on_view(now)
         membership = self.membership
+        if self._leavers and (now >= self._left_at or membership.farewell.is_said):
+            self._left_at = NEVER
+            self._touched = True
+            for request_id in self._leavers:
+                self._outbox.reply(request_id, Left(len(tasks.book.open)))
+            self._leavers.clear()
         membership.rearm()
         deadline = membership.deadline
         if tasks.book.open or tasks.deadline != NEVER:
@@ -336,7 +336,7 @@ class Node:
             case Ping():
                 self.membership.on_ping(now, sender, message)
             case Gossip():
-                self.membership.on_gossip(now, message)
+                self.membership.on_gossip(now, sender, message)
                 if message.rumours:
                     self.spreading.heard(now, sender.node_id, message.rumours)
             case Nack():

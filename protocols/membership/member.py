@@ -178,8 +178,9 @@ class Member:
         self.since = since
         self.endpoint = endpoint or Endpoint(alive.node_id, alive.profile.address)
         self.stale_to = precedence
-        """The largest precedence that is no news of this member: its own, or the one below that while a further accuser
-        counts. Whether something is news is asked far more often than anything else."""
+        """The largest precedence that is no news of this member: its own; or the one below that while a further accuser
+        counts; or, once it has left, that of its first word, for whoever still doubts it has to be told. Whether
+        something is news is asked far more often than anything else."""
         self._believed: Believed | None = None
 
     def row(self, now: Instant) -> Alive | Believed:

@@ -15,10 +15,11 @@ from protocols.detector.evidence import Evidence, quantile
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_BYTES_MAX
 from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
+from protocols.membership.farewell import Farewell
 from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.hints import Suggest, Suggested
 from protocols.membership.member import STATE_MASK, Member, Profile, State, Update, size_bound
-from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
+from protocols.membership.messages import NO_PROBE, Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.nearness import Nearness
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.rtt_answers import RttDesk
@@ -29,9 +30,6 @@ from protocols.membership.views import MembershipStatus
 from protocols.membership.vitals import VitalsBook
 from protocols.meter import PerMinute
 from protocols.outbox import NEVER, Journal, Outbox
-
-NO_PROBE = 0
-"""The number of a ping that is sent for what it says; probes count from 1."""
 
 
 class Membership:
@@ -57,6 +55,7 @@ class Membership:
         self.table = self.swim.table
         self._prober = Prober(config.swim, rng, self.swim.health)
         self.evidence = Evidence()
+        self.farewell = Farewell(config.swim, self.swim, outbox, rng)
         self.view_changes = PerMinute()
         self.tables_offered = 0
         """Push-pulls: tables sent that ask for the other's in return."""
@@ -102,9 +101,10 @@ class Membership:
         self.rearm()
 
     def leave(self, now: Instant) -> Instant:
-        """Leave the mesh; returns when the word may be taken to have spread: at once where nobody is there to hear."""
+        """Leave the mesh; returns when it may go at the latest: at once where nobody is there to hear."""
         self.save_peers(now)  # nobody looks for one who has left: it has to find the others when it comes back
         self.swim.leave(now)
+        self.farewell.say(now)
         self._prober.stop()
         self._healer.stop()
         self._next_gossip = now
@@ -307,7 +307,7 @@ class Membership:
     def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
         if self._prober.out_of_touch:
             self._in_touch()
-        answer = self._hear_from(now, message.updates) if message.updates else None
+        answer = self._hear_from(now, sender, message.updates) if message.updates else None
         news = self.swim.news_for(sender.node_id, answer)
         near = self.nearness
         if near is None:
@@ -317,9 +317,10 @@ class Membership:
             self.vitals.heard(now, sender.node_id, message.vitals)
         self._outbox.send(sender, Ack(message.probe, news, self.vitals.own, near.vivaldi.coordinate))
 
-    def _hear_from(self, now: Instant, updates: tuple[Update, ...]) -> Update | None:
+    def _hear_from(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> Update | None:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
-        self.swim.hear(now, updates)
+        if self.swim.hear(now, updates):
+            self.farewell.correct(sender, updates)
         return self.swim.answer(now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
@@ -329,13 +330,14 @@ class Membership:
         if message.target == self.config.node_id:
             self._outbox.send(sender, Ack(message.probe))
             return
+        self.farewell.tell_asker(sender, message.target)
         seq = self._prober.relay(now, sender, message.probe, message.target)
         if seq:
             self._ping(Endpoint(message.target, message.target_address), seq)
 
     def on_ack(self, now: Instant, sender: Endpoint, message: Ack) -> bool:
         """Whether it answers a probe, or a ping on behalf of another member."""
-        answer = self._hear_from(now, message.updates) if message.updates else None
+        answer = self._hear_from(now, sender, message.updates) if message.updates else None
         if answer is not None:
             self._outbox.send(sender, Gossip((answer,)))
         if self.nearness is not None:
@@ -361,15 +363,18 @@ class Membership:
         self._outbox.send(sender, StreamAck(message.probe))
 
     def on_stream_ack(self, sender: Endpoint, message: StreamAck) -> None:
+        self.farewell.acknowledged(message.probe)
         self._prober.acked_over_stream(sender.node_id, message.probe)
 
-    def on_gossip(self, now: Instant, message: Gossip) -> bool:
+    def on_gossip(self, now: Instant, sender: Endpoint, message: Gossip) -> bool:
         """Whether any of it was news, or made this node say something; if not, nothing at all has changed."""
-        if self._prober.out_of_touch:
+        in_touch_again = self._prober.out_of_touch
+        if in_touch_again:
             self._in_touch()
-            self.swim.hear(now, message.updates)
-            return True
-        return self.swim.hear(now, message.updates)
+        if not self.swim.hear(now, message.updates):
+            return in_touch_again
+        self.farewell.correct(sender, message.updates)
+        return True
 
     def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:
         if sender.node_id == self.config.node_id:

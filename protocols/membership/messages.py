@@ -16,6 +16,8 @@ from protocols.membership.vitals import Vitals
 Updates = Annotated[tuple[Alive | Accusation | Refutation, ...], Meta(max_length=UPDATES_PER_PACKET_MAX)]
 Rows = Annotated[tuple[Alive | Believed, ...], Meta(max_length=MEMBERS_PER_FRAME_MAX)]
 ProbeSeq = Annotated[int, Meta(ge=0, lt=1 << 62)]
+NO_PROBE = 0
+"""The number of a ping that is sent for what it says; probes count from 1."""
 
 
 class Ping(Statement, frozen=True, array_like=True, tag="ping", gc=False):

@@ -322,6 +322,8 @@ class Swim:
         else:
             self.suspicions.end(accusation.node_id)
             self.view += 1
+            if state == LEFT:  # who still doubts it has to be told (`farewell.py`)
+                row.stale_to = precedence_of(row.generation, 0, State.ALIVE)
         if aloud:
             self.queue.put(accusation)
         if was_alive or state != SUSPECT:
@@ -465,7 +467,8 @@ class Swim:
         for member in self.table:
             if member.state is State.SUSPECT and member.alive.node_id not in self.suspicions:
                 raise InvariantViolation(f"suspect {member.alive.node_id} has no deadline")
-            if (member.stale_to < member.precedence) != self.suspicions.is_open(member.alive.node_id):
+            counts = member.stale_to < member.precedence and member.state is not State.LEFT
+            if counts != self.suspicions.is_open(member.alive.node_id):
                 raise InvariantViolation(f"{member.alive.node_id}: it is not known whether a further accuser counts")
             if member.alive.precedence > member.precedence:
                 raise InvariantViolation(f"{member.alive.node_id} announced more than is believed")

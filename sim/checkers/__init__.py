@@ -10,6 +10,7 @@ from sim.checkers.events_once import EventsOnce
 from sim.checkers.fits_a_packet import FitsAPacket
 from sim.checkers.incarnations_grow import IncarnationsGrow
 from sim.checkers.latest_tags import LatestTags
+from sim.checkers.leave_is_no_failure import LeaveIsNoFailure
 from sim.checkers.merge_is_a_join import MergeIsAJoin
 from sim.checkers.no_false_death import NoFalseDeath
 from sim.checkers.no_resurrection import NoResurrection
@@ -30,6 +31,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     NobodySeesItselfDead,
     MergeIsAJoin,
     NoFalseDeath,
+    LeaveIsNoFailure,
     Completeness,
     Agreement,
     TrafficIsFlat,
@@ -57,6 +59,7 @@ __all__ = [
     "FitsAPacket",
     "IncarnationsGrow",
     "LatestTags",
+    "LeaveIsNoFailure",
     "MergeIsAJoin",
     "NoFalseDeath",
     "NoResurrection",

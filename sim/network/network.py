@@ -144,8 +144,9 @@ class Network:
         self._plain = alike and self.everywhere.plain
         self._latency_min = self.everywhere.latency_min
         self._latency_span = self.everywhere.latency_span
-        self.lossy = any(link.loss > 0 for link in ready.values())
-        """Whether some link loses datagrams now."""
+        self.loss_max = max(link.loss for link in ready.values())
+        """The share of datagrams that the worst link loses now."""
+        self.lossy = self.loss_max > 0
         self.one_way_max = max(link.latest for link in ready.values())
         """The longest that a datagram may be under way now, in nanoseconds; the second copy of a doubled one aside."""
 

@@ -172,7 +172,8 @@ def test_who_heard_nobody_until_the_interval_was_over_pings_the_next_target_once
 def test_the_answer_itself_is_no_reason_to_ping_again() -> None:
     host, to, ping = out_of_touch()
     host.hears(to, Ack(ping.probe))
-    assert not host.node.membership.on_gossip(host.world.now, Gossip(()))  # with nothing to say, nothing is done
+    nothing_done = not host.node.membership.on_gossip(host.world.now, endpoint_of("b"), Gossip(()))
+    assert nothing_done  # with nothing to say
     heard_as("gossip", host, endpoint_of("stranger"))
     assert host.said_of(Ping) == []
 

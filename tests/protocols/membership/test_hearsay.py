@@ -7,8 +7,7 @@ import pytest
 from protocols.membership.facts import MemberChanged, Refuted
 from protocols.membership.hearsay import HEARSAY_MAX, Hearsay
 from protocols.membership.member import Accusation, Alive, Believed, Profile, Refutation, State, precedence_of
-from protocols.membership.membership import NO_PROBE
-from protocols.membership.messages import Ack, Gossip, Ping, PushPull
+from protocols.membership.messages import NO_PROBE, Ack, Gossip, Ping, PushPull
 from protocols.outbox import NEVER
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 

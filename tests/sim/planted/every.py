@@ -8,6 +8,7 @@ from pathlib import Path
 import protocols
 from tests.sim.planted.detector import DETECTOR
 from tests.sim.planted.events import EVENTS
+from tests.sim.planted.leaving import LEAVING
 from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
 from tests.sim.planted.ring import RING
@@ -16,7 +17,7 @@ from tests.sim.planted.tags import TAGS
 from tests.sim.planted.tasks import TASKS
 
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
-    "membership": MEMBERSHIP,
+    "membership": (*MEMBERSHIP, *LEAVING),
     "events": EVENTS,
     "detector": DETECTOR,
     "ring": RING,
