@@ -38,7 +38,7 @@ class LamportClock:
         if time > self.time + AHEAD_MAX:
             return False
         if time > self.time:
-            self.time = min(time, self._limit(now))
+            self.time = max(self.time, min(time, self._limit(now)))  # what happened here may have passed the limit
         return True
 
     def _limit(self, now: Instant) -> int:

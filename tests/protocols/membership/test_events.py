@@ -407,3 +407,11 @@ def test_the_clock_may_leap_so_far_in_a_minute_and_no_further() -> None:
     assert clock.time == 10 + 2 * LEAP_MAX
     assert not clock.witness(2 * MINUTE, TOP)
     assert clock.tick() == 11 + 2 * LEAP_MAX
+
+
+def test_a_clock_that_stands_at_its_limit_gives_no_time_twice() -> None:
+    clock = LamportClock()
+    assert clock.witness(1, TOP >> 8)
+    first = clock.tick()
+    assert clock.witness(2, TOP >> 8)  # told again and again, within the same minute
+    assert clock.tick() == first + 1
