@@ -119,8 +119,13 @@ def with_added(ring: Keyring, secret: bytes) -> Keyring:
 
 
 def with_primary(ring: Keyring, key: KeyEntry) -> Keyring:
-    """`key`, which is held, made the primary."""
-    return Keyring(ring.entries, replace(key, version=version_of(ring) + 1))
+    """`key`, which is held, made the primary. The one before it stays a key, also where it was held as the primary alone
+    (removed elsewhere at that moment, or its entry forgotten): others seal with it until they have heard."""
+    version = version_of(ring) + 1
+    entries = ring.entries
+    if ring.primary is not None and not any(each.secret == ring.primary.secret for each in entries):
+        entries = joined(ring, Keyring((replace(ring.primary, version=version),))).entries
+    return Keyring(entries, replace(key, version=version))
 
 
 def with_removed(ring: Keyring, name: bytes) -> Keyring:

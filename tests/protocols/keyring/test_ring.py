@@ -75,6 +75,9 @@ def test_the_laws_hold_where_old_entries_are_forgotten() -> None:
     assert len(wholes.pop().entries) == ENTRIES_MAX
     assert secrets_of(full)[0] == OLD  # the primary is held although its entry has been forgotten
     assert OLD not in [entry.secret for entry in full.entries]
+    another = with_primary(full, key_of(full, SECRETS[60]))
+    assert OLD in secrets_of(another)  # and after it was the primary
+    assert len(another.entries) == ENTRIES_MAX
 
 
 @settings(max_examples=200, deadline=None)
@@ -118,7 +121,9 @@ def test_a_key_that_is_removed_here_and_made_primary_there_is_held_while_it_is_t
     both = joined(with_removed(ring, key_id(NEW)), with_primary(ring, key_of(ring, NEW)))
     assert secrets_of(both) == [NEW, OLD]
     back = with_primary(both, key_of(both, OLD))
-    assert secrets_of(back) == [OLD]
+    assert secrets_of(back) == [OLD, NEW]  # others seal with it until they have heard: only a removal asks them first
+    assert secrets_of(joined(back, both)) == [OLD, NEW]
+    assert secrets_of(with_removed(back, key_id(NEW))) == [OLD]
 
 
 def test_of_an_addition_and_a_removal_of_one_version_the_removal_counts() -> None:

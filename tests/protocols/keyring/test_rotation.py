@@ -321,6 +321,20 @@ def test_a_key_is_removed_at_one_node_and_made_the_primary_at_another_at_once() 
     assert world.unopened == []
 
 
+def test_a_primary_that_was_removed_as_it_became_that_opens_packets_after_the_next_one_seals() -> None:
+    world = SealedWorld()
+    a, b, c = world.sealed_mesh("a", "b", "c")
+    done(a, AddKey(NEW))
+    a.request(RemoveKey(NEW_ID))
+    b.request(UseKey(NEW_ID))
+    world.run(20)
+    world.lets_through = lambda source, target, message: target is not c or not isinstance(message, Keys | KeysAsk)
+    reported(a.ask(UseKey(OLD_ID, force=True)))
+    assert (holds(a)[0], holds(c)[0]) == (OLD, NEW)
+    world.run(LINGER / 1e9 + 30)  # c goes on sealing with it
+    assert world.unopened == []
+
+
 def test_a_key_that_goes_opens_packets_for_a_moment_longer() -> None:
     world = SealedWorld()
     (a,) = world.sealed_mesh("a")
