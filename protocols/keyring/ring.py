@@ -119,7 +119,7 @@ def with_added(ring: Keyring, secret: bytes) -> Keyring:
 
 
 def with_primary(ring: Keyring, key: KeyEntry) -> Keyring:
-    """`key`, which is held, made the primary. The one before it stays a key, also where it was held as the primary alone
+    """`key`, which is held, made the primary. The one before it stays a key, also where it was held as the primary only
     (removed elsewhere at that moment, or its entry forgotten): others seal with it until they have heard."""
     version = version_of(ring) + 1
     entries = ring.entries
