@@ -445,6 +445,8 @@ class Node:
                 self.asking.find_tools(now, request_id, command)
             case ListKeys() | AddKey() | UseKey() | RemoveKey() | TellKeys():
                 self.keyring.requested(now, request_id, command)
+            case SendEvent() | AskQuery() if self.phase is Phase.LEAVING:
+                self._outbox.reply(request_id, _not_serving("leaving", "Say it through another node."))
             case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
                 self.spreading.requested(now, request_id, command)
             case EstimateRtt():

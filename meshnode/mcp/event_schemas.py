@@ -111,7 +111,13 @@ class Events(Answer):
     events: Annotated[list[Event], Field(description="Oldest first; of one node in the order in which it sent them.")]
     cursor: Annotated[str, Field(description="Pass it as `after` in your next call.")]
     more: Annotated[bool, Field(description="True where more are there already.")]
-    missed: Annotated[bool, Field(description="True where some after your cursor are not kept any more.")]
+    missed: Annotated[
+        bool,
+        Field(
+            description="True where some after your cursor are not kept any more, or may "
+            "have gone with a restart of the node."
+        ),
+    ]
 
 
 class NodeAnswer(BaseModel):

@@ -1,8 +1,9 @@
 """What users of this node get to read: the last events heard, and the queries that wait for an answer from here.
 
 A reader keeps a cursor, which names a life of this node and a place in it. The last `EVENTS_PER_FRAME_MAX` entries are
-kept; a reader that falls behind further is told that it missed some. After a restart the list begins anew, and an old
-cursor reads it from the beginning: what an earlier life gave its users is not in it (`events.py`).
+kept; a reader that falls behind further is told that it missed some. After a restart the list begins anew, and a cursor
+of another life reads it from the beginning: what that life gave its users after it is in no list (`events.py`), so its
+reader is told that it may have missed some.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class EventLog:
         self._table = table
         self._outbox = outbox
         self._entries: deque[Entry] = deque(maxlen=EVENTS_PER_FRAME_MAX)
+        self.events: deque[UserEvent] = deque(maxlen=EVENTS_PER_FRAME_MAX)
+        """The last events, in the order in which users got them: what peers that missed them are handed. Queries take
+        none of this room."""
         self._position = 0
         self._readers: list[Reader] = []
         self.life = 0
@@ -59,17 +63,13 @@ class EventLog:
     def append(self, now: Instant, rumour: Rumour) -> None:
         self._position += 1
         self._entries.append(Entry(self._position, rumour, now))
+        if isinstance(rumour, UserEvent):
+            self.events.append(rumour)
         if self._readers:
-            waiting = [reader for reader in self._readers if reader.after >= self._position]
-            for reader in self._readers:
-                if reader.after < self._position:
-                    self._answer(now, reader.request_id, reader.after, reader.limit)
-            self._readers = waiting
+            readers, self._readers = self._readers, []  # all of them had read everything else
+            for reader in readers:
+                self._answer(now, reader.request_id, reader.after, reader.limit)
             self._rearm()
-
-    def events(self) -> list[UserEvent]:
-        """The events among the entries, in the order in which users got them."""
-        return [entry.rumour for entry in self._entries if isinstance(entry.rumour, UserEvent)]
 
     def read(self, now: Instant, request_id: RequestId, command: ReadEvents) -> None:
         after = self._place_of(command)
@@ -97,19 +97,19 @@ class EventLog:
         self.deadline = min((reader.deadline for reader in self._readers), default=NEVER)
 
     def _place_of(self, command: ReadEvents) -> int | None:
-        """The position behind which to read; None for what is no cursor."""
+        """The position behind which to read, -1 where it is of another life; None for what is no cursor."""
         if not command.after:
             return max(0, self._position - command.limit)
         life, _, position = command.after.partition("-")
         if not (life.isdecimal() and position.isdecimal()):
             return None
-        return min(int(position), self._position) if int(life) == self.life else 0
+        return min(int(position), self._position) if int(life) == self.life else -1
 
     def _answer(self, now: Instant, request_id: RequestId, after: int, limit: int) -> None:
         oldest = self._position - len(self._entries) + 1
         first = max(after + 1, oldest)
         shown = [entry for entry in self._entries if first <= entry.position < first + limit]
-        last = shown[-1].position if shown else after
+        last = shown[-1].position if shown else max(after, 0)
         self._outbox.reply(
             request_id,
             EventList(

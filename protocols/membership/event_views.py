@@ -34,7 +34,8 @@ class SendEvent(Command, frozen=True, tag="send_event"):
 
 
 class EventSent(Outcome, frozen=True, tag="event_sent"):
-    """The event is on this node's disk and on its way; nobody confirms it."""
+    """The event is on its way; nobody confirms it. Its number is on this node's disk, and never given again; its text is
+    not, and is lost where the node is killed before anybody else has heard it."""
 
     ltime: int
     number: int
@@ -79,7 +80,8 @@ class EventList(Outcome, frozen=True, tag="events"):
     more: bool
     """Whether more are there already."""
     missed: bool
-    """Whether events between the given cursor and the first of these are not kept any more."""
+    """Whether events between the given cursor and the first of these are not kept any more; also where that cannot be
+    known, for the cursor is of an earlier life of this node."""
 
 
 class AskQuery(Command, frozen=True, tag="ask_query"):

@@ -59,6 +59,8 @@ FRESH_FOR = 10 * NANOS_PER_S
 STRANGERS_MAX = 64
 QUEUED_MAX = 128
 """Rumours on their way, past which this node's users are told to wait."""
+UNSAVED_MAX = 4096
+"""Events that wait for the disk, past which no more are taken in: a slow one must not cost memory without an end."""
 
 
 class Origin:
@@ -102,6 +104,8 @@ class UserEvents:
         self._batch: list[UserEvent] = []
         """Given to users by the present step, and not handed to the disk yet."""
         self._saving: deque[tuple[UserEvent, ...]] = deque()
+        self._unsaved = 0
+        """Events in `_saving`."""
         self._own_durable = 0
         self.deadline: Instant = NEVER
 
@@ -131,7 +135,7 @@ class UserEvents:
             self._outbox.reply(request_id, too_large("Name and payload together", EVENT_BYTES_MAX))
         elif self._journal.failing:
             self._outbox.reply(request_id, disk_fails(self._journal.error))
-        elif self._swim.table.present > 1 and self._queue.size + len(self._saving) >= QUEUED_MAX:
+        elif self._overrun or (self._swim.table.present > 1 and self._queue.size + len(self._saving) >= QUEUED_MAX):
             self._outbox.reply(request_id, too_many("events"))
         else:
             mine = self._origins[self._id]
@@ -144,15 +148,22 @@ class UserEvents:
     # What others say.
 
     def hear(self, now: Instant, sender: NodeId, events: Iterable[UserEvent]) -> None:
-        """Take in events, out of gossip or handed over by a peer."""
+        """Take in events out of gossip."""
+        if self._overrun:
+            return
         for event in events:
             self._hear(now, sender, event)
         self._save()
         self._rearm()
 
+    @property
+    def _overrun(self) -> bool:
+        """No mark could be kept, or not soon. What is not taken in now comes again, with a digest."""
+        return self._journal.failing or self._unsaved >= UNSAVED_MAX
+
     def _hear(self, now: Instant, sender: NodeId, event: UserEvent) -> None:
-        if self._journal.failing or (self.fresh and self._is_fresh(now)):
-            return  # no mark could be kept: it comes again, with a digest
+        if self.fresh and self._is_fresh(now):
+            return
         origin = self._origin_of(event)
         if origin is None:
             return
@@ -245,11 +256,14 @@ class UserEvents:
         ]
         told = [Notify(EventDelivered(each.origin, each.generation, each.number, each.ltime)) for each in batch]
         self._saving.append(batch)
+        self._unsaved += len(batch)
         self._journal.save(records, (*told, *then), tag=EVENTS_TAG)
 
     def saved(self, now: Instant) -> None:
         """The oldest save is durable: its events are for users, and this node's own among them for everybody."""
-        for event in self._saving.popleft():
+        batch = self._saving.popleft()
+        self._unsaved -= len(batch)
+        for event in batch:
             self._log.append(now, event)
             if event.origin != self._id:
                 continue
@@ -292,15 +306,15 @@ class UserEvents:
         after = message.after if message.generation == self.generation else 0
         events = [
             event
-            for event in self._log.events()
+            for event in self._log.events
             if event.origin == self._id and event.generation == self.generation and event.number > after
         ]
         self._outbox.send(sender, Events(tuple(events), True, self.generation, self._own_durable))
 
     def on_events(self, now: Instant, sender: Endpoint, message: Events) -> None:
         """Take in what this node missed."""
-        if self._journal.failing:
-            return  # nothing of it could be taken in, so nothing of it may count as heard
+        if self._overrun:
+            return  # nothing of it is taken in, so nothing of it may count as heard
         for event in message.events:
             self._hear(now, sender.node_id, event)
         if message.whole:
@@ -348,7 +362,7 @@ class UserEvents:
         if message.answer and not (message.wants and own.wants and message.marks == own.marks):
             self._outbox.send(sender, own)
         if message.wants:
-            missed = [event for event in self._log.events() if _is_news(event, marks.get(event.origin), sender.node_id)]
+            missed = [event for event in self._log.events if _is_news(event, marks.get(event.origin), sender.node_id)]
             if missed:
                 self._outbox.send(sender, Events(tuple(missed)))
         if self.fresh and (message.wants or not message.answer):
@@ -383,6 +397,8 @@ class UserEvents:
         """Raise `InvariantViolation` where the books are wrong."""
         if self._held != sum(len(origin.held) for origin in self._origins.values()):
             raise InvariantViolation("the count of events that are held back is wrong")
+        if self._unsaved != sum(map(len, self._saving)):
+            raise InvariantViolation("the count of events that wait for the disk is wrong")
         for node_id, origin in self._origins.items():
             if min(origin.held, default=origin.number + 1) <= origin.number:
                 raise InvariantViolation(f"an event of {node_id} is held back though its turn is over")

@@ -100,7 +100,7 @@ class UserQueries:
         if bytes_of(command.name + command.payload) > EVENT_BYTES_MAX:
             self._outbox.reply(request_id, too_large("Name and payload together", EVENT_BYTES_MAX))
             return
-        if len(self._open) >= OPEN_MAX:
+        if len(self._open) >= OPEN_MAX or not self._has_room(now):
             self._outbox.reply(request_id, too_many("queries"))
             return
         number = self._next_number
@@ -154,10 +154,8 @@ class UserQueries:
 
     def _take_in(self, now: Instant, query: UserQuery) -> None:
         """A query that is new here: pass it on, and answer it or show it to users."""
-        if len(self._seen) >= SEEN_MAX:
-            self._seen = {key: each for key, each in self._seen.items() if each.deadline > now}
-            if len(self._seen) >= SEEN_MAX:
-                return
+        if not self._has_room(now):
+            return
         deadline = now + query.timeout_ms * NANOS_PER_MS
         seen = SeenQuery(query, deadline, self.answer(now, query.name))
         self._seen[query.origin, query.generation, query.number] = seen
@@ -167,6 +165,11 @@ class UserQueries:
             self._log.append(now, query)
         else:
             self._say(now, seen)
+
+    def _has_room(self, now: Instant) -> bool:
+        if len(self._seen) >= SEEN_MAX:
+            self._seen = {key: each for key, each in self._seen.items() if each.deadline > now}
+        return len(self._seen) < SEEN_MAX
 
     def _say(self, now: Instant, seen: SeenQuery) -> None:
         assert seen.answer is not None

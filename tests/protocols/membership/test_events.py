@@ -9,13 +9,14 @@ import pytest
 from protocols.config import SwimConfig
 from protocols.core import Message, Refused
 from protocols.limits import EVENT_BYTES_MAX
-from protocols.membership.event_views import EventList, EventSent, ReadEvents, SendEvent
-from protocols.membership.events import GIVE_UP_AFTER, HELD_MAX, QUEUED_MAX, WINDOW
+from protocols.membership.event_views import AskQuery, EventList, EventSent, ReadEvents, SendEvent
+from protocols.membership.events import GIVE_UP_AFTER, HELD_MAX, QUEUED_MAX, UNSAVED_MAX, WINDOW
 from protocols.membership.facts import EventDelivered
 from protocols.membership.lamport import AHEAD_MAX, LEAP_MAX, LamportClock
 from protocols.membership.member import State
 from protocols.membership.messages import Gossip, PushPull
-from protocols.membership.rumours import EventDigest, Events, EventsWanted, Mark, UserEvent
+from protocols.membership.rumours import EventDigest, Events, EventsWanted, Mark, UserEvent, UserQuery
+from protocols.membership.views import Leave
 from tests.protocols.harness import Host, World, alive, config_of, endpoint_of, id_of
 
 TOP = (1 << 62) - 1
@@ -211,6 +212,65 @@ def test_who_sends_faster_than_the_mesh_can_pass_on_is_told_to_wait() -> None:
     assert refused[0].retry_after_s
     host.world.run(600)  # passed on as often as any news
     assert isinstance(host.ask(SendEvent("told", "again")), EventSent)
+
+
+def test_a_disk_that_is_too_slow_for_the_events_that_come_costs_no_memory_without_an_end() -> None:
+    host = met("b", "z")
+    host.hold_saves = True
+    for number in range(1, UNSAVED_MAX + 200):
+        host.hears(endpoint_of("z"), Gossip((), (event("b", number),)))
+    asked = host.request(SendEvent("told", "mine"))
+    refused = host.outcomes[asked]
+    assert isinstance(refused, Refused)
+    assert refused.code == "busy"
+    host.hears(endpoint_of("b"), Events((event("b", UNSAVED_MAX + 1),), True, 1, UNSAVED_MAX + 1))  # closes no gap
+    host.release_saves()
+    host.world.run(1)
+    assert len(host.facts_of(EventDelivered)) == UNSAVED_MAX
+    hears(host, [event("b", UNSAVED_MAX + 1)])
+    assert payloads(host)[-1] == f"b{UNSAVED_MAX + 1}"
+
+
+def test_a_node_that_leaves_takes_nothing_more_to_tell_or_to_ask() -> None:
+    world = World()
+    a, _ = world.mesh("a", "b")
+    a.request(Leave())
+    for command in (SendEvent("told", "too late"), AskQuery("ping")):
+        refused = a.outcomes[a.request(command)]
+        assert isinstance(refused, Refused)
+        assert (refused.code, bool(refused.next_step)) == ("leaving", True)
+
+
+# Readers.
+
+
+def test_a_reader_whose_cursor_is_of_an_earlier_life_is_told_that_it_may_have_missed_some() -> None:
+    host = met("b")
+    hears(host, [event("b", 1)])
+    first = host.ask(ReadEvents())
+    assert isinstance(first, EventList)
+    assert not first.missed
+    hears(host, [event("b", 2)])  # given to users, none of whom reads it before the node is gone
+    host.restart()
+    host.world.run(0.1)
+    again = host.ask(ReadEvents(first.cursor, wait_ms=50_000))  # told at once
+    assert isinstance(again, EventList)
+    assert (again.events, again.missed, again.more) == ((), True, False)
+    send(host, "mine")
+    after = host.ask(ReadEvents(again.cursor))
+    assert isinstance(after, EventList)
+    assert ([each.payload for each in after.events], after.missed) == (["mine"], False)
+
+
+def test_queries_take_no_room_of_the_events_that_are_kept_for_who_missed_them() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1)])
+    for number in range(1, 520):
+        host.hears(endpoint_of("z"), Gossip((), (UserQuery(id_of("z"), 1, number, 100, "lunch?", ""),)))
+        host.world.run(0.2)
+    host.hush()
+    host.hears(endpoint_of("z"), EventDigest(0, (), True, True))
+    assert host.said_of(Events, "z") == [Events((event("b", 1),))]
 
 
 # Gaps.

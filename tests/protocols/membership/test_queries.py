@@ -235,6 +235,9 @@ def test_a_flood_of_queries_is_answered_up_to_a_bound_and_the_bound_passes() -> 
     for number in range(SEEN_MAX + 50):
         host.hears(endpoint_of("b"), Gossip((), (query("b", number),)))
     assert len(host.said_of(QueryAnswer)) == SEEN_MAX
+    mine = host.ask(AskQuery("ping"))
+    assert isinstance(mine, Refused)  # rather than nobody being asked
+    assert mine.code == "busy"
     host.world.run(6)
     host.hears(endpoint_of("b"), Gossip((alive("b", incarnation=1),), (query("b", 9_999),)))
     assert host.said_of(QueryAnswer)[-1].number == 9_999
