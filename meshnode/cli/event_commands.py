@@ -18,7 +18,8 @@ EVENT_HELP = """Tell every node of the mesh that something has happened.
 
 Every live node keeps it for its users to read (`meshnode events`): once, and the events of one node in the order in
 which they were sent. A node that is cut off gets it when it is back, if it is still among the last 512. Nobody confirms
-it: work that must be done is a task (`meshnode submit`).
+it, and it is lost if this node is killed before others have heard it: work that must be done is a task
+(`meshnode submit`).
 
 \b
 Examples:
@@ -38,13 +39,13 @@ def event(name: Name, payload: Payload = "", directory: Directory = None, as_jso
 
 EVENTS_HELP = """Show the last events that this node has heard, oldest first, and questions that wait for an answer.
 
-They are kept until the daemon stops, at most the last 512. LTIME is a Lamport time: what was sent by somebody who had
-heard of something else has a larger one.
+They are kept until the daemon stops, at most the last 512; after a restart those that came before it are not shown
+again. LTIME is a Lamport time: what was sent by somebody who had heard of something else has a larger one.
 
 \b
 Examples:
   meshnode events
-  meshnode events --follow                        goes on until Ctrl-C; with --json, one document a line
+  meshnode events --follow                        goes on until Ctrl-C or SIGTERM; with --json, one a line
   meshnode events --wait 50 --after 3-17 --json   what came after an earlier answer, whose `cursor` was 3-17
 
 Next: `meshnode answer QUERY TEXT` answers a question.
@@ -62,14 +63,16 @@ def events(
         str | None,
         typer.Option("--wait", metavar="S", help="Wait so long for the first, up to 50s.", show_default=False),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on, and print each as it comes.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the last N, and then each as it comes.")] = False,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> int:
     from meshnode.cli import event_work
 
     if follow:
-        return present(as_json, lambda: event_work.follow(data_directory(directory), after, as_json))
+        if wait is not None:
+            raise typer.BadParameter("--follow waits for ever; it takes no --wait.")
+        return present(as_json, lambda: event_work.follow(data_directory(directory), after, limit, as_json=as_json))
     return present(as_json, lambda: event_work.events(data_directory(directory), after, limit, wait))
 
 

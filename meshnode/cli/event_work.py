@@ -9,8 +9,8 @@ import msgspec
 
 from meshnode.cli import tables
 from meshnode.cli.documents import embedded
-from meshnode.cli.present import Report, note, printable, write_document, write_line
-from meshnode.cli.session import ask, converse, dir_flag, expect
+from meshnode.cli.present import Report, note, printable, stdout_is_read, write_document, write_line
+from meshnode.cli.session import ask, converse, converse_until_stopped, dir_flag, expect
 from meshnode.cli.values import parse_seconds
 from meshnode.control.client import ControlClient
 from meshnode.errors import ExitCode, MeshError
@@ -18,7 +18,6 @@ from protocols.limits import (
     EVENT_BYTES_MAX,
     EVENT_NAME_CHARS_MAX,
     EVENT_WAIT_MS_MAX,
-    EVENTS_PER_FRAME_MAX,
     QUERY_ANSWER_BYTES_MAX,
     QUERY_TIMEOUT_MS_MAX,
     QUERY_TIMEOUT_MS_MIN,
@@ -36,14 +35,14 @@ from protocols.membership.event_views import (
     ReadEvents,
     SendEvent,
 )
-from protocols.membership.rumours import bytes_of
+from protocols.membership.rumours import NO_TEXT, bytes_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-FOLLOW_WAIT_MS = 40_000
-"""One call of `--follow`: a daemon that has gone is noticed then at the latest."""
+FOLLOW_WAIT_MS = 1_000
+"""One call of `--follow`: a reader that has gone is noticed then at the latest, where no event comes."""
 
 
 def event(directory: Path, name: str, payload: str) -> Report:
@@ -70,31 +69,26 @@ def events(directory: Path, after: str, limit: int, wait: str | None) -> Report:
     return Report(_events_document(listed), lambda: _events_text(listed))
 
 
-def follow(directory: Path, after: str, as_json: bool) -> int:
-    """Print events as they come, until interrupted or nobody reads them any more; with `as_json` a document a line."""
+def follow(directory: Path, after: str, limit: int, *, as_json: bool) -> int:
+    """Print the last `limit` events, or those after a cursor, and then each as it comes, until told to stop or nobody
+    reads them any more; with `as_json` a document a line. The exit status."""
     _check_length("--after", after, CURSOR_CHARS_MAX)
 
-    async def talk(client: ControlClient) -> int:
+    async def talk(client: ControlClient) -> None:
         cursor = after
         while True:
-            listed = expect(
-                await client.call(ReadEvents(cursor, EVENTS_PER_FRAME_MAX, FOLLOW_WAIT_MS if cursor else 0)), EventList
-            )
-            if listed.missed:
-                note("some events were missed: they came faster than they were read")
+            command = ReadEvents(cursor, limit, FOLLOW_WAIT_MS if cursor else 0)
+            listed = expect(await client.call(command), EventList)
+            if listed.missed and cursor:
+                note("some events were missed: more came than are kept, or the node was restarted")
             for each in listed.events:
                 if not (write_document(_event_document(each)) if as_json else write_line(_event_line(each))):
-                    return ExitCode.OK
+                    return
+            if not stdout_is_read():
+                return
             cursor = listed.cursor
 
-    try:
-        return converse(directory, talk)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED  # the usual way to end it, so there is nothing to tell
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        return ExitCode.INTERRUPTED
+    return converse_until_stopped(directory, talk)
 
 
 def query(directory: Path, name: str, payload: str, timeout: str) -> Report:
@@ -122,8 +116,7 @@ def query(directory: Path, name: str, payload: str, timeout: str) -> Report:
 
 def answer(directory: Path, query_id: str, text: str) -> Report:
     _check_length("QUERY", query_id, QUERY_ID_CHARS_MAX)
-    if bytes_of(text) > QUERY_ANSWER_BYTES_MAX:
-        raise _too_large("TEXT", QUERY_ANSWER_BYTES_MAX)
+    _check_bytes("TEXT", text, QUERY_ANSWER_BYTES_MAX)
     answered = ask(directory, AnswerQuery(query_id, text), QueryAnswered)
     following = f"meshnode events{dir_flag(directory)}"
     return Report({"query_id": answered.query_id}, lambda: f"answered; what else is asked: {following}")
@@ -182,7 +175,7 @@ def _answers_text(found: QueryAnswers) -> str | RenderableType:
     if found.silent:
         counted += f"; silent: {', '.join(found.silent)}"
     if not found.answers:
-        return counted
+        return printable(counted)
     answers = sorted(found.answers, key=lambda each: each.node_name)
     rows = [(each.node_name, each.answer or "-", f"{each.after_ms}ms") for each in answers]
     shown = tables.table(("node", "answer", "after"), rows)
@@ -201,8 +194,7 @@ def _check_texts(name: str, payload: str) -> None:
     if not name:
         raise MeshError("bad_value", "NAME is empty.", "Give it a short name, such as deployed.", ExitCode.USAGE)
     _check_length("NAME", name, EVENT_NAME_CHARS_MAX)
-    if bytes_of(name + payload) > EVENT_BYTES_MAX:
-        raise _too_large("NAME and PAYLOAD together", EVENT_BYTES_MAX)
+    _check_bytes("NAME and PAYLOAD together", name + payload, EVENT_BYTES_MAX)
 
 
 def _check_length(what: str, text: str, chars_max: int) -> None:
@@ -215,10 +207,19 @@ def _check_length(what: str, text: str, chars_max: int) -> None:
         )
 
 
-def _too_large(what: str, limit_bytes: int) -> MeshError:
-    return MeshError(
-        "too_large",
-        f"{what}: more than {limit_bytes} bytes of UTF-8, or no valid text; nothing was sent.",
-        "Put the data where the others can reach it, and send its path or address.",
-        ExitCode.USAGE,
-    )
+def _check_bytes(what: str, text: str, bytes_max: int) -> None:
+    size = bytes_of(text)
+    if size >= NO_TEXT:
+        raise MeshError(
+            "bad_text",
+            f"{what}: no valid UTF-8; nothing was sent.",
+            "Events carry text: encode other data, as Base64 or as JSON.",
+            ExitCode.USAGE,
+        )
+    if size > bytes_max:
+        raise MeshError(
+            "too_large",
+            f"{what}: {size} bytes of UTF-8 where {bytes_max} are possible; nothing was sent.",
+            "Put the data where the others can reach it, and send its path or address.",
+            ExitCode.USAGE,
+        )

@@ -4,12 +4,14 @@ Rules:
 - No single call waits longer than `WAIT_CHUNK_S`, so that a daemon that has gone is noticed.
 - A wait outlives what passes: a coordinator that is silent for a moment, a refusal that names a time to come back.
 - Whatever ends a wait early says that the task goes on, and how to go on waiting for it.
+- What goes on until it is told to stop ends well then, with exit status 0: Ctrl-C is the usual way.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +41,37 @@ def converse(directory: Path, talk: Callable[[ControlClient], Awaitable[_Result]
             return await talk(client)
 
     return trio.run(connected)
+
+
+def converse_until_stopped(directory: Path, talk: Callable[[ControlClient], Awaitable[None]]) -> int:
+    """As `converse`, until `talk` ends, or SIGINT or SIGTERM comes. The exit status. Raises `MeshError`."""
+    try:
+        converse(directory, lambda client: _until_stopped(client, talk))
+    except KeyboardInterrupt:
+        pass  # in the moment before the signal is waited for
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+    return ExitCode.OK
+
+
+async def _until_stopped(client: ControlClient, talk: Callable[[ControlClient], Awaitable[None]]) -> None:
+    failure: MeshError | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop_on_signal() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(stop_on_signal)
+            try:
+                await talk(client)
+            except MeshError as error:  # carried around the nursery, which would wrap it in an exception group
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def ask(directory: Path, command: CallerCommand, wanted: type[_Wanted]) -> _Wanted:

@@ -8,7 +8,6 @@ Ctrl-C or SIGTERM with status 0, when nobody reads stdout any more, and when the
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,11 +19,10 @@ import trio
 
 from meshnode.cli.documents import member_document
 from meshnode.cli.present import printable, stdout_is_read, write_document, write_line
-from meshnode.cli.session import converse, expect
+from meshnode.cli.session import converse_until_stopped, expect
 from meshnode.cli.tables import ID_CHARS, members_table
 from meshnode.cli.tag_work import Choice
 from meshnode.control.client import ControlClient
-from meshnode.errors import ExitCode, MeshError
 from protocols.membership.tags import tag_text
 from protocols.membership.views import ListMembers, MemberList, MemberView
 
@@ -48,24 +46,17 @@ class Change:
 def watch_members(directory: Path, choice: Choice, *, as_json: bool) -> int:
     """Show the members of `choice` until told to stop; the exit status. Raises `MeshError` where the daemon does not
     answer."""
-    try:
-        if not as_json and _can_redraw():
-            _watch_on_terminal(directory, choice)
-        else:
-            converse(directory, lambda client: _follow(client, Lines(choice, as_json=as_json).show))
-    except KeyboardInterrupt:
-        pass  # in the moment before the signal is waited for
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-    return ExitCode.OK
+    if not as_json and _can_redraw():
+        return _watch_on_terminal(directory, choice)
+    lines = Lines(choice, as_json=as_json)
+    return converse_until_stopped(directory, lambda client: _follow(client, lines.show))
 
 
 def _can_redraw() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _watch_on_terminal(directory: Path, choice: Choice) -> None:
+def _watch_on_terminal(directory: Path, choice: Choice) -> int:
     from rich.console import Console
     from rich.live import Live
 
@@ -76,7 +67,7 @@ def _watch_on_terminal(directory: Path, choice: Choice) -> None:
             live.update(_drawn(choice.of(listed)), refresh=True)
             return True
 
-        converse(directory, lambda client: _follow(client, show))
+        return converse_until_stopped(directory, lambda client: _follow(client, show))
 
 
 def _drawn(listed: MemberList) -> Any:
@@ -90,26 +81,7 @@ def _drawn(listed: MemberList) -> Any:
 
 
 async def _follow(client: ControlClient, show: Show) -> None:
-    """Ask and show until a signal says to stop, or nobody looks any more."""
-    failure: MeshError | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def stop_on_signal() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(stop_on_signal)
-            try:
-                await _show_again_and_again(client, show)
-            except MeshError as error:  # carried around the nursery, which would wrap it in an exception group
-                failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-async def _show_again_and_again(client: ControlClient, show: Show) -> None:
+    """Ask and show until nobody looks any more."""
     while True:
         if not show(expect(await client.call(ListMembers()), MemberList)):
             return

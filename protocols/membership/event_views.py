@@ -34,8 +34,8 @@ class SendEvent(Command, frozen=True, tag="send_event"):
 
 
 class EventSent(Outcome, frozen=True, tag="event_sent"):
-    """The event is on its way; nobody confirms it. Its number is on this node's disk, and never given again; its text is
-    not, and is lost where the node is killed before anybody else has heard it."""
+    """The event is on its way; nobody confirms it. Its number is on this node's disk, and never given again. Its text
+    is not: it is lost where the node is killed before anybody else has heard it."""
 
     ltime: int
     number: int

@@ -126,14 +126,17 @@ RUMOUR_OVERHEAD_BYTES = 42
 """Headers, tag and numbers: everything but the texts."""
 
 
+NO_TEXT = 1 << 30
+
+
 def bytes_of(text: str) -> int:
-    """Bytes of `text` in UTF-8; more than any limit where it is no text at all (a lone surrogate)."""
+    """Bytes of `text` in UTF-8; `NO_TEXT`, more than any limit, where it is no text at all (a lone surrogate)."""
     if text.isascii():
         return len(text)
     try:
         return len(text.encode())
     except UnicodeEncodeError:
-        return 1 << 30
+        return NO_TEXT
 
 
 def rumour_bytes(rumour: Rumour) -> int:

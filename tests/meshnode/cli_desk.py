@@ -65,6 +65,8 @@ class Desk:
             replace(member(EVIL_NAME, "dead"), node_id=EVIL_ID),
         )
         self.tags: dict[str, str] = {}
+        answers = (AnswerView(NODE_ID, EVIL_NAME, '{"open": 2}', 40), AnswerView(NODE_ID, "desk", "pong", 3))
+        self.answers = QueryAnswers(answers, 2, 4, ("box", "shelf"))
         self.waiting = trio.Event()
         """Set once a caller waits for a task that does not end."""
 
@@ -110,8 +112,7 @@ class Desk:
             case ReadEvents():
                 return await self._events(command)
             case AskQuery():
-                answers = (AnswerView(NODE_ID, EVIL_NAME, '{"open": 2}', 40), AnswerView(NODE_ID, "desk", "pong", 3))
-                return QueryAnswers(answers, 2, 4, ("box", "shelf"))
+                return self.answers
             case AnswerQuery():
                 return QueryAnswered(command.query_id)
             case CreateToken():

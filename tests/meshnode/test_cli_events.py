@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from meshnode.errors import ExitCode
-from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
+from protocols.membership.event_views import AnswerQuery, AskQuery, QueryAnswers, ReadEvents, SendEvent
 from tests.meshnode.cli_desk import EVIL_NAME, NODE_ID, Desk, interrupt, meshnode, serving
-from tests.meshnode.cli_runner import command, environment
+from tests.meshnode.cli_runner import TIMEOUT_S, command, environment
 from tests.meshnode.control_desk import short_directory
 
 
@@ -54,11 +54,16 @@ async def test_events_are_listed_with_what_is_asked_of_this_node(root: Path) -> 
 async def test_following_prints_each_event_once_until_it_is_interrupted(root: Path, as_json: bool) -> None:
     desk = Desk()
     async with serving(root, desk):
-        run = await interrupt(root, desk, "events", "--follow", *(["--json"] if as_json else []))
-    assert run.status == ExitCode.INTERRUPTED
+        run = await interrupt(root, desk, "events", "--follow", "--limit", "7", *(["--json"] if as_json else []))
+    assert run.status == ExitCode.OK
     lines = run.out.splitlines()
     assert len(lines) == 3
-    assert run.err == "some events were missed: they came faster than they were read\n"
+    assert run.err == "some events were missed: more came than are kept, or the node was restarted\n"
+    assert [(command.after, command.limit) for command in desk.commands if isinstance(command, ReadEvents)][:3] == [
+        ("", 7),
+        ("1-2", 7),
+        ("1-3", 7),
+    ]
     if as_json:
         assert [json.loads(line)["kind"] for line in lines] == ["event", "query", "event"]
     else:
@@ -66,16 +71,27 @@ async def test_following_prints_each_event_once_until_it_is_interrupted(root: Pa
         assert lines[1].startswith(r"evil\x1b[31m\x07name  lunch?")
 
 
-async def test_following_ends_when_nobody_reads_it_any_more(root: Path) -> None:
+@pytest.mark.parametrize("when", ["at once", "after the last event"])
+async def test_following_ends_when_nobody_reads_it_any_more(root: Path, when: str) -> None:
     desk = Desk()
     async with serving(root, desk):
-        with trio.fail_after(60):
+        with trio.fail_after(TIMEOUT_S):
             process = await trio.lowlevel.open_process(
                 command("events", "--follow", "--dir", root), stdout=-1, stderr=-1, env=environment(root)
             )
             assert process.stdout is not None
+            if when != "at once":
+                await desk.waiting.wait()  # all there is has been printed, and no more comes
             await process.stdout.aclose()
             assert await process.wait() == ExitCode.OK
+
+
+async def test_no_name_of_a_silent_node_reaches_the_terminal_with_its_escapes(root: Path) -> None:
+    desk = Desk()
+    desk.answers = QueryAnswers((), 0, 1, (EVIL_NAME,))
+    async with serving(root, desk):
+        run = await meshnode(root, "query", "status")
+    assert run.out == "0 of 1 members answered; silent: evil\\x1b[31m\\x07name\n"
 
 
 async def test_a_query_shows_every_answer_and_who_is_silent(root: Path) -> None:
@@ -111,12 +127,15 @@ async def test_an_answer_names_its_question(root: Path) -> None:
     [
         (("event", ""), "NAME is empty"),
         (("event", "n" * 65), "64 are possible"),
-        (("event", "n", "ü" * 256), "512 bytes"),
-        (("query", "n", "ü" * 256), "512 bytes"),
+        (("event", "n", "ü" * 256), "where 512 are possible"),
+        (("query", "n", "ü" * 256), "where 512 are possible"),
         (("query", "n", "--timeout", "46s"), "0.1 to 45"),
+        (("event", "n", "\udcff"), "no valid UTF-8"),
+        (("answer", "q", "\udcff"), "no valid UTF-8"),
         (("events", "--wait", "51"), "0 to 50"),
+        (("events", "--follow", "--wait", "5"), "--follow waits for ever"),
         (("events", "--after", "x" * 65), "--after has 65"),
-        (("answer", "q", "ü" * 513), "1024 bytes"),
+        (("answer", "q", "ü" * 513), "where 1024 are possible"),
     ],
 )
 async def test_what_cannot_be_said_is_refused_before_anything_is_sent(
