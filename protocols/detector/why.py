@@ -18,14 +18,12 @@ from protocols.detector.confirm import Confirmer, Gathered, Question, View
 from protocols.detector.evidence import Evidence
 from protocols.limits import NAME_CHARS_MAX
 from protocols.membership.member import Member, State, incarnation_of, state_of
+from protocols.membership.naming import find_member
 from protocols.membership.swim import Swim
 from protocols.membership.views import MemberView
 from protocols.outbox import Outbox
 
 ASKED_MAX = 16
-ID_CHARS_MIN = 6
-"""So much of a node id names a member."""
-NAMES_TOLD_MAX = 10
 
 
 class Why(Command, frozen=True, tag="why"):
@@ -118,7 +116,7 @@ class Explainer:
 
     def ask(self, now: Instant, request_id: RequestId, command: Why) -> None:
         """Begin to gather, or refuse."""
-        found = self._find(command.member)
+        found = find_member(self._swim.table, command.member)
         if isinstance(found, Refused):
             self._outbox.reply(request_id, found)
         elif self._confirmer.full:
@@ -148,25 +146,6 @@ class Explainer:
             suspicion=self._suspicion(now, row.alive.node_id),
         )
         self._outbox.reply(gathered.token, explanation)
-
-    def _find(self, member: str) -> Member | Refused:
-        table = self._swim.table
-        found = [row for row in table if row.alive.profile.name == member or row.alive.node_id == member]
-        if not found and len(member) >= ID_CHARS_MIN:
-            found = [row for row in table if row.alive.node_id.startswith(member)]
-        if len(found) > 1:
-            found = [row for row in found if row.state <= State.SUSPECT] or found  # its namesakes are of the past
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(f"{row.alive.node_id} ({row.state.name.lower()})" for row in found[:NAMES_TOLD_MAX])
-            return Refused(
-                "ambiguous_member", f"{len(found)} members are called {member!r}.", f"Name one by id: {ids}."
-            )
-        names = sorted(row.alive.profile.name for row in table)
-        more = ", …" if len(names) > NAMES_TOLD_MAX else ""
-        known = ", ".join(names[:NAMES_TOLD_MAX]) + more
-        return Refused("unknown_member", f"This node knows no member {member!r}.", f"It knows: {known}.")
 
     def _whom_to_ask(self, node_id: NodeId, rng: Random) -> tuple[NodeId, ...]:
         me = self._swim.me

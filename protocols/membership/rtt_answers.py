@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from protocols.core import NANOS_PER_S, Instant, NodeId, Refused
 from protocols.membership.member import Member, State
+from protocols.membership.naming import find_member
 from protocols.membership.nearness import Nearness
 from protocols.membership.rtt import EstimateRtt, RttEstimate, RttSummary, RttView
 from protocols.membership.table import MemberTable
-
-ID_PREFIX_CHARS_MIN = 4
-"""So many first characters of an id may stand for it; tables show eight."""
-SHOWN_CHARS = 64
-NEXT_MEMBERS = "See the names and ids with `meshnode members`."
 
 
 class RttDesk:
@@ -24,8 +20,8 @@ class RttDesk:
         self._probe_interval = probe_interval
 
     def estimate(self, now: Instant, command: EstimateRtt) -> RttEstimate | Refused:
-        a = self._member(command.a)
-        b = self._member(command.b) if command.b else self._table.get(self._me)
+        a = find_member(self._table, command.a)
+        b = find_member(self._table, command.b) if command.b else self._table.get(self._me)
         if isinstance(a, Refused):
             return a
         if isinstance(b, Refused):
@@ -63,23 +59,6 @@ class RttDesk:
         error = round(self._nearness.vivaldi.error, 3)
         middle = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
         return RttSummary(len(known), known[0], round(middle, 3), known[-1], error)
-
-    def _member(self, text: str) -> Member | Refused:
-        """The one member that is meant: by id, by name, or by the beginning of its id."""
-        exact = self._table.get(text)
-        if exact is not None:
-            return exact
-        found = [member for member in self._table if _name(member) == text]
-        if not found and len(text) >= ID_PREFIX_CHARS_MIN:
-            found = [member for member in self._table if member.alive.node_id.startswith(text)]
-        present = [member for member in found if member.state <= State.SUSPECT]
-        if len(present or found) == 1:
-            return (present or found)[0]
-        shown = text[:SHOWN_CHARS]
-        if not found:
-            return Refused("no_such_member", f"This node knows no member with the name or id {shown!r}.", NEXT_MEMBERS)
-        ids = ", ".join(sorted(member.alive.node_id for member in found)[:4])
-        return Refused("ambiguous_member", f"{len(found)} members go by {shown!r}: {ids}.", "Name it by its id.")
 
     def _unknown(self, nearness: Nearness, a: Member, b: Member) -> Refused:
         silent = [each for each in (a, b) if not nearness.knows_place_of(each.alive.node_id)]

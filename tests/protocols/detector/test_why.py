@@ -9,6 +9,7 @@ from protocols.detector.messages import AskReach, Reached
 from protocols.detector.why import ASKED_MAX, Explanation, Teller, Why
 from protocols.membership.member import State
 from protocols.membership.messages import Gossip
+from protocols.membership.naming import ID_CHARS_MIN
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 
@@ -140,11 +141,11 @@ def test_a_large_mesh_is_asked_by_sample_with_its_accusers_first() -> None:
 def test_a_member_is_named_by_name_by_id_or_by_how_its_id_begins() -> None:
     world = World()
     host, *_ = world.mesh("a", "b")
-    for word in ("b", id_of("b"), id_of("b")[:6]):
+    for word in ("b", id_of("b"), id_of("b")[:ID_CHARS_MIN]):
         assert explained(host, word).member.node_id == id_of("b")
     refusal = refused(host, "nobody")
     assert (refusal.code, "a, b" in refusal.next_step) == ("unknown_member", True)
-    assert refused(host, id_of("b")[:5]).code == "unknown_member"
+    assert refused(host, id_of("b")[: ID_CHARS_MIN - 1]).code == "unknown_member"
 
 
 def test_of_namesakes_the_one_that_is_there_is_meant_and_two_such_have_to_be_told_apart() -> None:
