@@ -11,7 +11,7 @@ from meshnode.cli import tables
 from meshnode.cli.documents import embedded
 from meshnode.cli.present import Report, note, printable, stdout_is_read, write_document, write_line
 from meshnode.cli.session import ask, converse, converse_until_stopped, dir_flag, expect
-from meshnode.cli.values import parse_seconds
+from meshnode.cli.values import check_length, parse_seconds
 from meshnode.control.client import ControlClient
 from meshnode.errors import ExitCode, MeshError
 from protocols.limits import (
@@ -58,7 +58,7 @@ def event(directory: Path, name: str, payload: str) -> Report:
 
 
 def events(directory: Path, after: str, limit: int, wait: str | None) -> Report:
-    _check_length("--after", after, CURSOR_CHARS_MAX)
+    check_length("--after", after, CURSOR_CHARS_MAX)
     wait_s = 0.0 if wait is None else parse_seconds("--wait", wait, seconds_max=EVENT_WAIT_MS_MAX / 1000)
 
     async def talk(client: ControlClient) -> EventList:
@@ -72,7 +72,7 @@ def events(directory: Path, after: str, limit: int, wait: str | None) -> Report:
 def follow(directory: Path, after: str, limit: int, *, as_json: bool) -> int:
     """Print the last `limit` events, or those after a cursor, and then each as it comes, until told to stop or nobody
     reads them any more; with `as_json` a document a line. The exit status."""
-    _check_length("--after", after, CURSOR_CHARS_MAX)
+    check_length("--after", after, CURSOR_CHARS_MAX)
 
     async def talk(client: ControlClient) -> None:
         cursor = after
@@ -115,7 +115,7 @@ def query(directory: Path, name: str, payload: str, timeout: str) -> Report:
 
 
 def answer(directory: Path, query_id: str, text: str) -> Report:
-    _check_length("QUERY", query_id, QUERY_ID_CHARS_MAX)
+    check_length("QUERY", query_id, QUERY_ID_CHARS_MAX, empty_allowed=False)
     _check_bytes("TEXT", text, QUERY_ANSWER_BYTES_MAX)
     answered = ask(directory, AnswerQuery(query_id, text), QueryAnswered)
     following = f"meshnode events{dir_flag(directory)}"
@@ -193,18 +193,8 @@ def _with(table: Table, remark: str) -> RenderableType:
 def _check_texts(name: str, payload: str) -> None:
     if not name:
         raise MeshError("bad_value", "NAME is empty.", "Give it a short name, such as deployed.", ExitCode.USAGE)
-    _check_length("NAME", name, EVENT_NAME_CHARS_MAX)
+    check_length("NAME", name, EVENT_NAME_CHARS_MAX)
     _check_bytes("NAME and PAYLOAD together", name + payload, EVENT_BYTES_MAX)
-
-
-def _check_length(what: str, text: str, chars_max: int) -> None:
-    if len(text) > chars_max:
-        raise MeshError(
-            "bad_value",
-            f"{what} has {len(text)} characters; {chars_max} are possible.",
-            "Give a shorter one.",
-            ExitCode.USAGE,
-        )
 
 
 def _check_bytes(what: str, text: str, bytes_max: int) -> None:

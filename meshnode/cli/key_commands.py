@@ -36,7 +36,8 @@ A key is named by its id or the beginning of it; the keys themselves are never s
 they come back, and join tokens stay good. With --force, `use` and `remove` pass by members that give no answer: packets
 to and from those are lost until they have caught up.
 
-Next: rotate now and then, and at once when a machine that was a member is lost.
+Next: rotate now and then, and at once when a key may have got out. It shuts nobody out who has a member's data
+directory: such a machine is told the new keys like every other.
 """
 
 

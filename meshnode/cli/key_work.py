@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshnode.cli.present import Report
+from meshnode.cli.values import check_length
 from meshnode.errors import ExitCode, MeshError
-from protocols.keyring.views import AddKey, KeyHolder, KeysReport, ListKeys, RemoveKey, UseKey
+from protocols.keyring.views import KEY_CHARS_MAX, AddKey, KeyHolder, KeysReport, ListKeys, RemoveKey, UseKey
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -32,6 +33,7 @@ def keys(directory: Path, action: str, key: str, *, force: bool) -> Report:
 
 def _command(action: str, key: str, force: bool) -> ListKeys | AddKey | UseKey | RemoveKey:
     """The question. Raises `MeshError("usage")` where the arguments do not fit the action."""
+    check_length("KEY", key, KEY_CHARS_MAX)
     named = action in ("use", "remove")
     if named and not key:
         raise _usage(f"`meshnode keys {action}` needs the id of a key.", "See the ids: `meshnode keys list`.")

@@ -19,7 +19,7 @@ from meshnode.cli import tables
 from meshnode.cli.documents import task_document, tasks_document, tools_document
 from meshnode.cli.present import Report, note
 from meshnode.cli.session import ask, converse, dir_flag, expect, goes_on, wait_for_task
-from meshnode.cli.values import parse_seconds, parse_state, read_json
+from meshnode.cli.values import check_length, parse_seconds, parse_state, read_json
 from meshnode.control.client import ControlClient
 from meshnode.errors import ExitCode, MeshError
 from protocols.limits import HANDLER_CHARS_MAX, KEY_CHARS_MAX, TASK_ID_CHARS_MAX
@@ -69,8 +69,8 @@ class CallRequest:
 
 
 def submit(directory: Path, request: SubmitRequest) -> Report:
-    _bounded("HANDLER", request.handler, HANDLER_CHARS_MAX, empty_allowed=False)
-    _bounded("--key", request.key, KEY_CHARS_MAX)
+    check_length("HANDLER", request.handler, HANDLER_CHARS_MAX, empty_allowed=False)
+    check_length("--key", request.key, KEY_CHARS_MAX)
     wait_s = _wait_s(request.wait)
     command = _submission(
         request.handler,
@@ -99,8 +99,8 @@ def submit(directory: Path, request: SubmitRequest) -> Report:
 
 
 def call(directory: Path, request: CallRequest) -> Report:
-    _bounded("SERVER", request.server, HANDLER_CHARS_MAX - len(MCP_PREFIX), empty_allowed=False)
-    _bounded("TOOL", request.tool, TOOL_CHARS_MAX, empty_allowed=False)
+    check_length("SERVER", request.server, HANDLER_CHARS_MAX - len(MCP_PREFIX), empty_allowed=False)
+    check_length("TOOL", request.tool, TOOL_CHARS_MAX, empty_allowed=False)
     wait_s = parse_seconds("--wait", request.wait)
     arguments = read_json("--arguments", request.arguments, object_only=True)
     payload = msgspec.json.encode({"tool": request.tool, "arguments": msgspec.Raw(arguments.encode())}).decode()
@@ -111,7 +111,7 @@ def call(directory: Path, request: CallRequest) -> Report:
 
 
 def task(directory: Path, task_id: str, wait: str | None) -> Report:
-    _bounded("ID", task_id, TASK_ID_CHARS_MAX, empty_allowed=False)
+    check_length("ID", task_id, TASK_ID_CHARS_MAX, empty_allowed=False)
     wait_s = _wait_s(wait)
     if wait_s is None:
         view = ask(directory, GetTask(task_id), TaskView)
@@ -131,15 +131,15 @@ def tasks(directory: Path, states: tuple[str, ...], limit: int) -> Report:
 
 
 def cancel(directory: Path, task_id: str) -> Report:
-    _bounded("ID", task_id, TASK_ID_CHARS_MAX, empty_allowed=False)
+    check_length("ID", task_id, TASK_ID_CHARS_MAX, empty_allowed=False)
     view = ask(directory, CancelTask(task_id), TaskView)
     return Report(task_document(view), lambda: tables.task_text(view))
 
 
 def tools(directory: Path, query: str, server: str, tool: str, limit: int) -> Report:
-    _bounded("QUERY", query, QUERY_CHARS_MAX)
-    _bounded("--server", server, TOOL_CHARS_MAX)
-    _bounded("--tool", tool, TOOL_CHARS_MAX)
+    check_length("QUERY", query, QUERY_CHARS_MAX)
+    check_length("--server", server, TOOL_CHARS_MAX)
+    check_length("--tool", tool, TOOL_CHARS_MAX)
     found = ask(directory, FindTools(query, server, tool, limit), ToolsFound)
 
     def text() -> str | RenderableType:
@@ -155,7 +155,7 @@ def tools(directory: Path, query: str, server: str, tool: str, limit: int) -> Re
 
 def _submission(handler: str, payload: str, key: str, idempotency_key: str | None, timeout: str) -> Submit:
     if idempotency_key is not None:
-        _bounded("--idempotency-key", idempotency_key, KEY_CHARS_MAX, empty_allowed=False)
+        check_length("--idempotency-key", idempotency_key, KEY_CHARS_MAX, empty_allowed=False)
     timeout_s = parse_seconds("--timeout", timeout, seconds_min=TIMEOUT_SECONDS_MIN)
     return Submit(
         handler,
@@ -245,13 +245,3 @@ _NEXT = {
 
 def _wait_s(wait: str | None) -> float | None:
     return None if wait is None else parse_seconds("--wait", wait)
-
-
-def _bounded(what: str, text: str, chars_max: int, *, empty_allowed: bool = True) -> None:
-    if len(text) > chars_max or not (text or empty_allowed):
-        raise MeshError(
-            "bad_value",
-            f"{what} has {len(text)} characters; {0 if empty_allowed else 1} to {chars_max} are possible.",
-            "Give a text of that length.",
-            ExitCode.USAGE,
-        )

@@ -43,6 +43,13 @@ def parse_seconds(option: str, text: str, *, seconds_min: float = 0.0, seconds_m
     return seconds
 
 
+def check_length(what: str, text: str, chars_max: int, *, empty_allowed: bool = True) -> None:
+    """Raises `MeshError` (`bad_value`) where `text` is longer than anything that can be meant."""
+    if len(text) > chars_max or not (text or empty_allowed):
+        possible = f"{0 if empty_allowed else 1} to {chars_max}"
+        raise _bad_value(what, f"{len(text)} characters, where {possible} are possible", "Give a text of that length.")
+
+
 def parse_state(text: str) -> TaskState:
     """A task state from its name. Raises `MeshError` (`bad_value`) that names the nearest."""
     state = STATES.get(text.lower())

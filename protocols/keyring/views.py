@@ -11,7 +11,8 @@ from protocols.core import Command, Fact, NodeId, Outcome
 from protocols.keyring.ring import KEY_BYTES
 from protocols.limits import NODE_ID_CHARS
 
-KeyText = Annotated[str, Meta(min_length=1, max_length=64)]
+KEY_CHARS_MAX = 64
+KeyText = Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX)]
 
 
 class ListKeys(Command, frozen=True, tag="list_keys"):

@@ -134,7 +134,7 @@ async def test_an_answer_names_its_question(root: Path) -> None:
         (("answer", "q", "\udcff"), "no valid UTF-8"),
         (("events", "--wait", "51"), "0 to 50"),
         (("events", "--follow", "--wait", "5"), "--follow waits for ever"),
-        (("events", "--after", "x" * 65), "--after has 65"),
+        (("events", "--after", "x" * 65), "--after: 65 characters"),
         (("answer", "q", "ü" * 513), "where 1024 are possible"),
     ],
 )

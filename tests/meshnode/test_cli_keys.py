@@ -126,3 +126,17 @@ async def test_a_change_that_was_not_made_fails_and_still_shows_who_is_behind(ro
         desk.reply = Refused("unknown_key", "This node holds no key 'ff'.", "Name another.")
         run = await keys(root, "use", "ff", "--json")
         assert (run.status, run.error["code"]) == (ExitCode.FAILED, "unknown_key")
+
+
+async def test_what_cannot_name_a_key_is_refused_before_anything_is_sent(root: Path) -> None:
+    async with serving(root) as desk:
+        for arguments, words in (
+            (("use", "x" * 65), "KEY: 65 characters"),
+            (("remove",), "needs the id of a key"),
+            (("add", "aaaa1111"), "takes no aaaa1111"),
+            (("list", "--force"), "takes no --force"),
+        ):
+            run = await keys(root, *arguments)
+            assert run.status == ExitCode.USAGE
+            run.assert_told(words)
+        assert desk.commands == []
