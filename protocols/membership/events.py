@@ -9,7 +9,7 @@ each origin, the last event of it that its users were given. Rules:
 - *Once*: users get an event when the new mark is durable. So a node that restarts repeats none, and is given those that
   it missed while it was away.
 - *Anti-entropy*: digests go along with requests for tables; who has more of the recent ones hands them over.
-- A node that has never heard an event takes what its first peer has heard for old: it begins with what comes after.
+- A newcomer takes what its first peer has heard for old: it begins with what comes after.
 - *Broken peers*: nobody but the origin can lead its mark on by more than `WINDOW`, and an origin that hears a number of
   its own that it never gave goes on above it. What is absurd changes nothing.
 """
@@ -93,7 +93,7 @@ class UserEvents:
         self.clock = LamportClock()
         self.generation = 0
         self.fresh = False
-        """Nothing has ever been heard here, and no peer has said so far what is old."""
+        """This node is new, and no peer has said so far what is old."""
         self.refused = 0
         """Events and digests that no honest node says."""
         self._fresh_until: Instant = NEVER
@@ -120,7 +120,7 @@ class UserEvents:
     def begin(self, generation: int, *, joining: bool) -> None:
         """Take part, in a generation that is durable."""
         if not self.generation:
-            self.fresh = joining and not self._origins
+            self.fresh = joining and generation == 1  # a later life may not have heard any and is a member all the same
         self.generation = generation
         self._own_durable = 0
         self._origins[self._id] = Origin(generation, 0)

@@ -157,6 +157,17 @@ def test_a_newcomer_begins_with_what_comes_after_it() -> None:
     assert b.node.spreading.events.refused == 0
 
 
+def test_the_first_event_of_a_mesh_reaches_a_member_that_was_away_when_it_was_sent() -> None:
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    c.crash()
+    send(a, "the first")
+    world.run(60)
+    c.start()  # it has never heard an event, and is no newcomer
+    world.run_until(lambda: bool(c.facts_of(EventDelivered)), 120)
+    assert payloads(b) == payloads(c) == ["the first"]
+
+
 def test_an_event_is_said_only_once_it_is_durable() -> None:
     world = World()
     a, b, _ = world.mesh("a", "b", "c")
