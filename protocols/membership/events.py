@@ -359,7 +359,8 @@ class UserEvents:
         if mine is not None:
             self._hear_own(mine.generation, mine.number)
         own = self._digest(answer=False)
-        if message.answer and not (message.wants and own.wants and message.marks == own.marks):
+        agreed = message.wants and own.wants and marks == {mark.origin: mark for mark in own.marks}
+        if message.answer and not agreed:
             self._outbox.send(sender, own)
         if message.wants:
             missed = [event for event in self._log.events if _is_news(event, marks.get(event.origin), sender.node_id)]

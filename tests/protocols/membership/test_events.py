@@ -355,6 +355,16 @@ def test_a_digest_is_answered_with_what_its_sender_lacks() -> None:
     assert digest == EventDigest(2, (Mark(id_of("b"), 1, 2), Mark(id_of("c"), 1, 1)), False, True)
 
 
+def test_a_digest_that_says_the_same_in_another_order_is_not_answered() -> None:
+    host = met("b", "c")
+    hears(host, [event("b", 1), event("c", 1)])
+    host.hush()
+    host.hears(endpoint_of("z"), EventDigest(0, (Mark(id_of("c"), 1, 1), Mark(id_of("b"), 1, 1)), True, True))
+    assert not host.said_of(EventDigest)
+    host.hears(endpoint_of("z"), EventDigest(0, (Mark(id_of("c"), 1, 2), Mark(id_of("b"), 1, 1)), True, True))
+    assert host.said_of(EventDigest, "z")
+
+
 def test_an_idle_mesh_says_nothing_but_a_digest_with_each_request_for_a_table() -> None:
     world = World()
     hosts = world.mesh("a", "b", "c")
