@@ -172,6 +172,8 @@ def _wanted(event: EventView) -> str:
 
 def _answers_text(found: QueryAnswers) -> str | RenderableType:
     counted = f"{found.answered} of {found.asked} members answered"
+    if found.answered > len(found.answers):
+        counted += f"; the first {len(found.answers)} answers are shown"
     if found.silent:
         counted += f"; silent: {', '.join(found.silent)}"
     if not found.answers:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from meshnode.errors import ExitCode
-from protocols.membership.event_views import AnswerQuery, AskQuery, QueryAnswers, ReadEvents, SendEvent
+from protocols.membership.event_views import AnswerQuery, AnswerView, AskQuery, QueryAnswers, ReadEvents, SendEvent
 from tests.meshnode.cli_desk import EVIL_NAME, NODE_ID, Desk, interrupt, meshnode, serving
 from tests.meshnode.cli_runner import TIMEOUT_S, command, environment
 from tests.meshnode.control_desk import short_directory
@@ -91,6 +91,8 @@ async def test_no_name_of_a_silent_node_reaches_the_terminal_with_its_escapes(ro
     desk.answers = QueryAnswers((), 0, 1, (EVIL_NAME,))
     async with serving(root, desk):
         run = await meshnode(root, "query", "status")
+        desk.answers = QueryAnswers((AnswerView(NODE_ID, "desk", "pong", 3),), 5, 5, ())
+        assert "5 of 5 members answered; the first 1 answers are shown" in (await meshnode(root, "query", "ping")).out
     assert run.out == "0 of 1 members answered; silent: evil\\x1b[31m\\x07name\n"
 
 
