@@ -7,7 +7,17 @@ import pytest
 from protocols.core import Outcome, Refused, Unknown
 from protocols.keyring.keeper import ANSWER_WAIT, KEYRING_KEY, LINGER, OPERATIONS_MAX
 from protocols.keyring.messages import Keys, KeysAsk, KeysHeld, KeysRefused
-from protocols.keyring.ring import KEYS_MAX, KeyEntry, Keyring, first_keyring, held, key_id, with_added, with_primary
+from protocols.keyring.ring import (
+    KEYS_MAX,
+    KeyEntry,
+    Keyring,
+    first_keyring,
+    held,
+    key_id,
+    with_added,
+    with_primary,
+    with_removed,
+)
 from protocols.keyring.views import (
     AddKey,
     KeyringRejected,
@@ -192,6 +202,37 @@ def test_use_is_refused_until_all_live_members_hold_the_key() -> None:
     done(a, UseKey(NEW_ID))  # asking gives it the key
     assert [holds(host)[0] for host in (a, b, c)] == [NEW] * 3
     assert world.unopened == []
+
+
+def test_use_is_refused_where_a_member_answers_and_does_not_hold_the_key() -> None:
+    world = SealedWorld()
+    a, b = world.sealed_mesh("a", "b")
+    done(a, AddKey(NEW))
+    world.lets_through = lambda source, target, message: not isinstance(message, KeysHeld)
+    a.hush()
+    request = a.request(UseKey(NEW_ID))
+    world.run(0.1)
+    (asked,) = a.said_of(KeysAsk)
+    a.hears(b.endpoint, KeysHeld(asked.ask_id, (key_id(OLD),)))  # as who could not take it over might
+    report = reported(a.outcomes[request])
+    assert (report.done, report.code) == (False, "key_not_everywhere")
+    assert "b is behind" in report.message
+    assert holds(a)[0] == OLD
+
+
+def test_a_key_that_goes_while_the_members_are_asked_is_not_made_the_primary() -> None:
+    world = SealedWorld()
+    a, b = world.sealed_mesh("a", "b")
+    done(a, AddKey(NEW))
+    world.lets_through = lambda source, target, message: not isinstance(message, KeysHeld)
+    a.hush()
+    request = a.request(UseKey(NEW_ID))
+    world.run(0.1)
+    (asked,) = a.said_of(KeysAsk)
+    a.hears(b.endpoint, Keys(with_removed(a.node.keyring.ring, key_id(NEW))))  # another operator, at b
+    a.hears(b.endpoint, KeysHeld(asked.ask_id, (key_id(OLD), key_id(NEW))))
+    assert refused(a.outcomes[request]).code == "unknown_key"
+    assert holds(a) == [OLD]
 
 
 def test_a_change_at_a_member_that_is_behind_outdoes_what_it_has_missed() -> None:
