@@ -26,7 +26,7 @@ Examples:
   meshnode event deployed '{"app": "shop", "version": 7}'
   meshnode event lunch
 
-Next: `meshnode events`, on any node, shows it.
+Next: `meshnode events`, on any node, shows it. Sent twice, it is two events: after exit status 4, look there first.
 """
 
 

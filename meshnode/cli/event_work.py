@@ -47,7 +47,13 @@ FOLLOW_WAIT_MS = 1_000
 
 def event(directory: Path, name: str, payload: str) -> Report:
     _check_texts(name, payload)
-    sent = ask(directory, SendEvent(name, payload), EventSent)
+    try:
+        sent = ask(directory, SendEvent(name, payload), EventSent)
+    except MeshError as error:
+        if error.exit_code != ExitCode.UNKNOWN:
+            raise
+        look = f"See whether it was sent before you send it again: `meshnode events{dir_flag(directory)}`."
+        raise MeshError(error.code, error.message, look, error.exit_code) from None
     document = {"ltime": sent.ltime, "number": sent.number, "members": sent.members}
 
     def text() -> str:

@@ -107,6 +107,8 @@ class Desk:
                 return ToolsFound((found,), 1, ("shelf",))
             case ListKeys() | AddKey() | UseKey() | RemoveKey():
                 return KeysReport("list", "", True, (), ())
+            case SendEvent(name="lost"):
+                return Unknown("Nobody answered.", "Ask again.")
             case SendEvent():
                 return EventSent(8, 1, 3)
             case ReadEvents():

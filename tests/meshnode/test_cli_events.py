@@ -33,6 +33,13 @@ async def test_an_event_is_sent_and_its_sender_told_whom_it_goes_to(root: Path) 
     assert desk.commands == [SendEvent("deployed", "v7"), SendEvent("lunch")]
 
 
+async def test_who_does_not_know_whether_an_event_was_sent_is_told_to_look_first(root: Path) -> None:
+    async with serving(root, Desk()):
+        run = await meshnode(root, "event", "lost")
+    assert run.status == ExitCode.UNKNOWN
+    run.assert_told("Nobody answered.", "before you send it again: `meshnode events --dir")
+
+
 async def test_events_are_listed_with_what_is_asked_of_this_node(root: Path) -> None:
     desk = Desk()
     async with serving(root, desk):
