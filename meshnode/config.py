@@ -160,6 +160,8 @@ DEFAULT_CONFIG = """\
 # stream_probe = true          # who does not ack over UDP is asked over TCP as well
 # suspicion_mult = 4           # how long a suspect has to refute: more means slower and surer
 # remember_dead_s = 86400      # how long a dead member is remembered, and tried again
+# views_per_minute = 20        # how often it is told at most who is there; what comes in bursts is told together
+# flap_cost_s = 60             # a member that goes more often than once in this is left out until it stays
 
 # Work that this node can do. A handler's name is what tasks ask for.
 

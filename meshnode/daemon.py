@@ -157,7 +157,7 @@ class Daemon:
         self._serving = trio.Event()
         self._stop = trio.Event()
         self._gives_way: MeshError | None = None
-        self._fact_log = FactLog(log)
+        self._fact_log = FactLog(log, entry.identity.node_id, entry.name)
         self._joined = False
         self._started_at = time.monotonic()
 

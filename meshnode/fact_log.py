@@ -5,9 +5,18 @@ from __future__ import annotations
 import time
 
 from meshnode.logs import Log
+from meshnode.viewlog import ViewLog
 from protocols.core import Fact, NodeId
 from protocols.keyring.views import KeyringRejected
-from protocols.membership.facts import Announced, MemberChanged, ReachedByStreamOnly, Refuted, TagsLeftOut
+from protocols.membership.facts import (
+    Announced,
+    Forgotten,
+    MemberChanged,
+    ReachedByStreamOnly,
+    Refuted,
+    TagsLeftOut,
+    ViewChanged,
+)
 from protocols.tasks.task import TaskReassigned
 
 UDP_WARNING_EVERY_S = 600.0
@@ -17,15 +26,20 @@ UDP_WARNING_EVERY_S = 600.0
 class FactLog:
     """Writes facts on which nothing depends to `log`."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, node_id: NodeId, name: str) -> None:
         self._log = log
+        self._views = ViewLog(log, node_id, name)
         self._udp_warned_at: dict[NodeId, float] = {}
 
     def write(self, fact: Fact) -> None:
         log = self._log
         match fact:
             case MemberChanged():
-                log.info("member", member=fact.name, state=fact.state.name.lower(), by=fact.by[:8])
+                self._views.member_changed(fact)
+            case ViewChanged():
+                self._views.view_changed(fact)
+            case Forgotten():
+                self._views.forget(fact.node_id)
             case Refuted():
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
             case Announced():

@@ -32,6 +32,16 @@ class SwimConfig(Struct, frozen=True):
     remember_dead: int = 24 * 3600 * NANOS_PER_S
     leave_linger: int = 2 * NANOS_PER_S
     """How long a leaving node keeps spreading the word before it may stop."""
+    view_quiet: int = 200 * NANOS_PER_MS
+    """A view is published once nothing more has changed for so long (`membership/steady.py`)."""
+    view_wait_max: int = 1 * NANOS_PER_S
+    """No change waits longer than that for others to be published with it."""
+    views_per_minute: int = 20
+    """Views published in any minute, at most."""
+    flap_cost: int = 60 * NANOS_PER_S
+    """What going costs a member, in time: who owes more than twice that is held back."""
+    flap_hold_max: int = 120 * NANOS_PER_S
+    """How long a member that came and went too often is held back after it last went, at most."""
 
 
 class TaskConfig(Struct, frozen=True):

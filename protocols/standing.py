@@ -48,6 +48,7 @@ def member_view(node: Node, now: Instant, member: Member) -> MemberView:
         is_self=is_self,
         vitals=node.vitals.own_view() if is_self else heard,
         rtt=node.membership.rtt.to(now, member),
+        held_s=round(node.swim.steady.held_for(now, member.alive.node_id) / NANOS_PER_S, 3),
     )
 
 

@@ -28,6 +28,7 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
             "members",
             f"{status.members_alive} alive, {status.members_suspect} suspect, {status.members_dead} dead{left}",
         ),
+        ("views", _views(status.membership)),
         *_membership_lines(status.membership),
         ("handlers", ", ".join(name for name in status.handlers if not name.startswith(MCP_PREFIX)) or "none"),
         (
@@ -46,6 +47,12 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
     ]
     text = pairs(lines)
     return f"{text}\n\n{_traffic_text(daemon.traffic)}" if daemon.traffic else text
+
+
+def _views(membership: MembershipStatus) -> str:
+    """What is published of who is there: how often that changed, and who is left out of it."""
+    held = f", {membership.members_held} held back: came and went too often" if membership.members_held else ""
+    return f"{membership.view_number} published, {membership.views_last_minute} in the last minute{held}"
 
 
 def _membership_lines(membership: MembershipStatus) -> list[tuple[str, str]]:
@@ -70,7 +77,7 @@ def _membership_lines(membership: MembershipStatus) -> list[tuple[str, str]]:
         ("probes", probes),
         ("push-pulls", f"{membership.push_pulls_begun} begun, {membership.push_pulls_answered} answered"),
         (
-            "view changes",
+            "changes seen",
             f"{membership.view_changes}, {membership.view_changes_last_minute} of them in the last minute",
         ),
     ]

@@ -29,6 +29,26 @@ class MemberChanged(Fact, frozen=True, tag="member_changed", gc=False):
         return incarnation_of(self.precedence)
 
 
+class ViewChanged(Fact, frozen=True, tag="view_changed", gc=False):
+    """This node has published another view of who serves (`steady.py`). The lists say what it changes in the last one;
+    a member is in one of them at most."""
+
+    number: int
+    """1 for the first view of a life, then one more each time."""
+    serving: int
+    """How many members are in it, this node included."""
+    joined: tuple[NodeId, ...] = ()
+    """Met for the first time."""
+    returned: tuple[NodeId, ...] = ()
+    """Back after they had failed or left, or in a new life."""
+    failed: tuple[NodeId, ...] = ()
+    left: tuple[NodeId, ...] = ()
+    changed: tuple[NodeId, ...] = ()
+    """They announce something else: other handlers, another address."""
+    held: int = 0
+    """Members that came and went so often that they are left as they are for now."""
+
+
 class Refuted(Fact, frozen=True, tag="refuted", gc=False):
     """This node was accused and has raised its incarnation."""
 

@@ -57,6 +57,7 @@ class Membership:
         self.evidence = Evidence()
         self.farewell = Farewell(config.swim, self.swim, outbox, rng)
         self.view_changes = PerMinute()
+        self.views = PerMinute()
         self.tables_offered = 0
         """Push-pulls: tables sent that ask for the other's in return."""
         self.tables_answered = 0
@@ -132,6 +133,10 @@ class Membership:
             push_pulls_answered=self.tables_answered,
             view_changes=self.view_changes.total,
             view_changes_last_minute=self.view_changes.last_minute(now),
+            view_number=self.swim.steady.number,
+            view_members=self.swim.steady.size,
+            views_last_minute=self.views.last_minute(now),
+            members_held=self.swim.steady.held(now),
         )
 
     def rearm(self) -> None:
@@ -144,6 +149,8 @@ class Membership:
             deadline = self.swim.hearsay.deadline
         if self._healer.deadline < deadline:
             deadline = self._healer.deadline
+        if self.swim.steady.deadline < deadline:
+            deadline = self.swim.steady.deadline
         if self._next_housekeeping < deadline:
             deadline = self._next_housekeeping
         if self._spreading_at < deadline:
@@ -176,6 +183,14 @@ class Membership:
             self._next_gossip = now + self._swim_config.gossip_interval
         if now >= self._next_housekeeping:
             self._housekeep(now)
+        if now >= swim.steady.deadline:
+            self._publish(now)
+
+    def _publish(self, now: Instant) -> None:
+        view = self.swim.steady.fire(now)
+        if view is not None:
+            self.views.add(now)
+            self._outbox.notify(view)
 
     def _probe(self, now: Instant) -> None:
         due = self._prober.fire(now, lambda: self.table.ids, self._probeable)

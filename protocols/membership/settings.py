@@ -1,8 +1,8 @@
 """Membership as a person sets it: a profile, and what is otherwise; in seconds, and judged as a whole (DESIGN 4).
 
 The profiles are those of memberlist (DefaultLANConfig, DefaultWANConfig, DefaultLocalConfig) in all that memberlist
-has; joining, healing, leaving and how long the dead are remembered are our own. All nodes of a mesh should be set
-alike: a node that probes far faster than its peers gossip accuses more than they can refute in time.
+has; joining, healing, leaving, views and how long the dead are remembered are our own. All nodes of a mesh should be
+set alike: a node that probes far faster than its peers gossip accuses more than they can refute in time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S
+from protocols.membership.steady import FLAPS_AT_ONCE
 
 ProfileName: TypeAlias = Literal["lan", "wan", "local"]
 
@@ -30,6 +31,10 @@ WAN = SwimConfig(
     join_retry_interval=5 * NANOS_PER_S,
     heal_interval=30 * NANOS_PER_S,
     leave_linger=5 * NANOS_PER_S,
+    view_quiet=500 * NANOS_PER_MS,
+    view_wait_max=2500 * NANOS_PER_MS,
+    flap_cost=180 * NANOS_PER_S,
+    flap_hold_max=360 * NANOS_PER_S,
 )
 LOCAL = SwimConfig(
     probe_timeout=200 * NANOS_PER_MS,
@@ -41,6 +46,10 @@ LOCAL = SwimConfig(
     push_pull_interval=15 * NANOS_PER_S,
     heal_interval=5 * NANOS_PER_S,
     leave_linger=1 * NANOS_PER_S,
+    view_quiet=100 * NANOS_PER_MS,
+    view_wait_max=500 * NANOS_PER_MS,
+    flap_cost=30 * NANOS_PER_S,
+    flap_hold_max=60 * NANOS_PER_S,
 )
 PROFILES: dict[ProfileName, SwimConfig] = {"lan": LAN, "wan": WAN, "local": LOCAL}
 
@@ -54,6 +63,7 @@ _COUNTS = {
     "suspicion_max_factor": (1, 32),
     "gossip_fanout": (1, 16),
     "retransmit_mult": (1, 16),
+    "views_per_minute": (2, 600),
 }
 
 
@@ -77,6 +87,11 @@ class MembershipSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     heal_interval_s: float | None = None
     remember_dead_s: float | None = None
     leave_linger_s: float | None = None
+    view_quiet_s: float | None = None
+    view_wait_max_s: float | None = None
+    views_per_minute: int | None = None
+    flap_cost_s: float | None = None
+    flap_hold_max_s: float | None = None
 
     def swim(self) -> SwimConfig:
         """What nodes are told. Raises `ValueError`, which says what is wrong, for settings that make no sense."""
@@ -124,6 +139,7 @@ def _unfit(config: SwimConfig) -> Iterator[str]:
         ("join_retry_interval", 100 * NANOS_PER_MS, "seeds that are away would be flooded"),
         ("heal_interval", 100 * NANOS_PER_MS, "members that are away would be flooded"),
         ("push_pull_interval", NANOS_PER_S, "a whole table is sent each time"),
+        ("flap_cost", NANOS_PER_S, "members that come and go all the time would be shown each time"),
     )
     for name, least, why in at_least:
         if getattr(config, name) < least:
@@ -150,6 +166,16 @@ def _unfit(config: SwimConfig) -> Iterator[str]:
         yield (
             f"remember_dead_s is {_seconds(config.remember_dead)} and gossip_to_the_dead_s "
             f"{_seconds(config.gossip_to_the_dead)}: nobody can be told what is forgotten."
+        )
+    if config.view_quiet > config.view_wait_max:
+        yield (
+            f"view_quiet_s is {_seconds(config.view_quiet)} and view_wait_max_s {_seconds(config.view_wait_max)}: the "
+            "wait must be no shorter, for it is how long a change may be put off by those that follow it."
+        )
+    if config.flap_hold_max < FLAPS_AT_ONCE * config.flap_cost:
+        yield (
+            f"flap_hold_max_s is {_seconds(config.flap_hold_max)} and flap_cost_s {_seconds(config.flap_cost)}: it "
+            f"must be {FLAPS_AT_ONCE} times that at least, or who comes and goes all the time is let back in too early."
         )
 
 

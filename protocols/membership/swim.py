@@ -42,6 +42,7 @@ from protocols.membership.member import (
     state_of,
     with_state,
 )
+from protocols.membership.steady import SteadyView
 from protocols.membership.table import MemberTable
 from protocols.outbox import Outbox
 
@@ -57,11 +58,12 @@ NOBODY = Member(Alive("", -1, Profile("", "")), -1, "", 0)
 
 class Swim:
     """The beliefs of one node. `view` grows with every change of the set of members, of those alive, or of what one
-    announced."""
+    announced; `steady` is what is published of that."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox, rng: Random) -> None:
         self.config = config
         self.table = MemberTable()
+        self.steady = SteadyView(config.swim, self.table, config.node_id)
         self.queue = GossipQueue()
         self.suspicions = Suspicions()
         self.hearsay = Hearsay(config.swim.probe_interval)
@@ -86,14 +88,15 @@ class Swim:
     def come_alive(self, now: Instant, generation: int, profile: Profile) -> None:
         """Announce this node in a new generation, which is durable already."""
         alive = Alive(self._id, precedence_of(generation, 0, State.ALIVE), profile)
-        if self.me is None:
+        before = self.me
+        if before is None:
             self.me = Member(alive, alive.precedence, self._id, now)
             self.table.insert(self.me)
         else:
-            self.me = self.table.believe(now, self.me, alive, alive.precedence, self._id)
+            self.me = self.table.believe(now, before, alive, alive.precedence, self._id)
         self.outgrown = 0
         self._announced_at = now
-        self.view += 1
+        self._view_changed(now, before, self.me)
         self.queue.put(alive)
 
     def announce(self, now: Instant, profile: Profile) -> None:
@@ -107,17 +110,18 @@ class Swim:
         alive = Alive(self._id, me.precedence + INCARNATION_STEP, profile)
         self.me = self.table.believe(now, me, alive, alive.precedence, self._id)
         self._announced_at = now
-        self.view += 1
+        self._view_changed(now, me, self.me)
         self.queue.put(alive)
         self._outbox.notify(Announced(incarnation_of(alive.precedence)))
 
     def leave(self, now: Instant) -> None:
         """Say that this node leaves. Nothing refutes it but a new generation."""
-        assert self.me is not None
+        before = self.me
+        assert before is not None
         self.leaving = True
-        precedence = with_state(self.me.precedence, State.LEFT)
-        self.me = self.table.believe(now, self.me, self.me.alive, precedence, self._id)
-        self.view += 1
+        precedence = with_state(before.precedence, State.LEFT)
+        self.me = self.table.believe(now, before, before.alive, precedence, self._id)
+        self._view_changed(now, before, self.me)
         self.queue.put(Accusation(self._id, precedence, self._id))
 
     def retransmits(self) -> int:
@@ -234,8 +238,7 @@ class Swim:
         elif known is not self.me and alive.precedence & STATE_MASK == ALIVE and _is_honest(alive):
             announced = announcement_in(alive)
             if announced.precedence > known.alive.precedence:
-                self.table.learn(known, announced)
-                self.view += 1
+                self._view_changed(now, known, self.table.learn(known, announced))
 
     def _remember(self, now: Instant, row: Believed) -> None:
         if not _is_honest(row.alive):
@@ -255,7 +258,7 @@ class Swim:
             return
         member = Member(announcement_in(update), update.precedence, update.node_id, now)
         self.table.insert(member)
-        self._became_alive(member, update, size_bound(update))
+        self._became_alive(now, None, member, update, size_bound(update))
 
     def _believe(self, now: Instant, row: Member, update: Update) -> None:
         """`update` outranks `row`."""
@@ -283,12 +286,12 @@ class Swim:
         if announced is not update and announced.precedence <= row.alive.precedence:
             self._cleared(now, row, Refutation(update.node_id, update.precedence))
             return
-        row = self.table.believe(now, row, announced, update.precedence, update.node_id)
+        after = self.table.believe(now, row, announced, update.precedence, update.node_id)
         self.suspicions.end(update.node_id)
-        self._became_alive(row, update, size)
+        self._became_alive(now, row, after, update, size)
 
-    def _became_alive(self, row: Member, update: Alive, size: int) -> None:
-        self.view += 1
+    def _became_alive(self, now: Instant, before: Member | None, row: Member, update: Alive, size: int) -> None:
+        self._view_changed(now, before, row)
         self.queue.put(update, size)
         self._notify_changed(row)
         if self.me is not None and update.profile.name == self.me.alive.profile.name:
@@ -299,18 +302,18 @@ class Swim:
         node_id, precedence = refutation.node_id, refutation.precedence
         if generation_of(precedence) > row.generation:
             return  # nobody here has met that life of it; its own announcement has to come first
-        was_alive = row.precedence & STATE_MASK == ALIVE
+        before = row
         row = self.table.believe(now, row, row.alive, precedence, node_id)
         self.queue.put(refutation)
-        if not was_alive:
+        if before.precedence & STATE_MASK != ALIVE:
             self.suspicions.end(node_id)
-            self.view += 1
+            self._view_changed(now, before, row)
             self._notify_changed(row)
 
     def _accused(self, now: Instant, row: Member, accusation: Accusation, *, aloud: bool = True) -> None:
         if generation_of(accusation.precedence) > row.generation:
             return  # nobody here has met that life of it; its own announcement has to come first
-        was_alive = row.precedence & STATE_MASK == ALIVE
+        before, was = row, row.precedence & STATE_MASK
         state = accusation.precedence & STATE_MASK
         row = self.table.believe(now, row, row.alive, accusation.precedence, accusation.by)
         if state == SUSPECT:
@@ -321,12 +324,14 @@ class Swim:
             row.stale_to = row.precedence - wanted
         else:
             self.suspicions.end(accusation.node_id)
-            self.view += 1
             if state == LEFT:  # who still doubts it has to be told (`farewell.py`)
                 row.stale_to = precedence_of(row.generation, 0, State.ALIVE)
+        if state != SUSPECT or was >= DEAD:
+            # A suspect serves: one that was dead had refuted that, and is in doubt again.
+            self._view_changed(now, before, row)
         if aloud:
             self.queue.put(accusation)
-        if was_alive or state != SUSPECT:
+        if was != SUSPECT or state != SUSPECT:
             self._notify_changed(row)
 
     def _confirm(self, row: Member, update: Update) -> None:
@@ -405,6 +410,10 @@ class Swim:
                 self.table.remove(node_id)
                 self.view += 1
                 self._outbox.notify(Forgotten(node_id))
+
+    def _view_changed(self, now: Instant, before: Member | None, after: Member) -> None:
+        self.view += 1
+        self.steady.changed(now, before, after)
 
     def _notify_changed(self, row: Member) -> None:
         alive = row.alive

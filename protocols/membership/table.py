@@ -58,11 +58,12 @@ class MemberTable:
         self.rows.own[alive.node_id] = row
         return row
 
-    def learn(self, member: Member, alive: Alive) -> None:
+    def learn(self, member: Member, alive: Alive) -> Member:
         """Put a newer announcement into the row `member`; what is believed of it stands."""
         row = Member(alive, member.precedence, member.by, member.since)
         row.stale_to = member.stale_to
         self.rows.own[alive.node_id] = row
+        return row
 
     def fill(self, others: MemberTable) -> None:
         """Add all rows of `others` that are not there yet, and share them: `others` must not change from now on.

@@ -42,6 +42,8 @@ class MemberView(Struct, frozen=True):
     """From this node to it; null for this node, for who is not there, and where it is not known."""
     tags: dict[str, str] = {}
     """In order of their keys; those that begin with a dot are of meshnode itself, and lists leave them out."""
+    held_s: float = 0.0
+    """Seconds for which the view still leaves it as it was, because it came and went too often."""
 
 
 class MemberList(Outcome, frozen=True, tag="members"):
@@ -69,8 +71,15 @@ class MembershipStatus(Struct, frozen=True):
     push_pulls_begun: int = 0
     push_pulls_answered: int = 0
     view_changes: int = 0
-    """How often the set of live members, or what one of them announces, changed."""
+    """How often the set of live members, or what one of them announces, changed in the table."""
     view_changes_last_minute: int = 0
+    view_number: int = 0
+    """How many views were published: batched, at a bounded pace, without those that flap (`steady.py`)."""
+    view_members: int = 0
+    """Members that serve by the last view, this node included."""
+    views_last_minute: int = 0
+    members_held: int = 0
+    """Members that came and went so often that the view leaves them as they were for a while."""
 
 
 class NodeStatus(Outcome, frozen=True, tag="status"):

@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 QUICK = "[membership]\nprobe_interval_s = 0.4\nprobe_timeout_s = 0.15\nheal_interval_s = 1.0\n"
-LISTEN = ("--listen", "0.0.0.0:7400")
+LISTEN = ("--listen", "0.0.0.0:7400", "--log-level", "debug")
 BLOCK_UDP = "ip rule add pref 100 lookup local && ip rule add pref 1 ipproto udp blackhole && ip rule del pref 0"
 PROBES = 12
 

@@ -56,6 +56,7 @@ async def test_members(root: Path) -> None:
             "vitals": {"queued": 2, "running": 3, "capacity": 4, "cpu": 0.355, "memory": None, "age_s": 1.5},
             "rtt": None,
             "tags": {},
+            "held_s": 0.0,
         }
         assert members[1]["vitals"] is None
         assert members[1]["rtt"] == {"ms": 1.5, "error_ms": 0.1, "source": "probes", "samples": 2, "age_s": 3.0}
@@ -73,6 +74,7 @@ async def test_status(root: Path) -> None:
             "400, 5 failed; round trip median 0.42 ms, p99 12.3 ms (of the last 256)",
             "14 begun, 13 answered",
             "21, 6 of them in the last minute",
+            "0 published, 0 in the last minute",
         ):
             assert words in run.out
         assert [line.split() for line in run.out.splitlines()[-4:]] == [
