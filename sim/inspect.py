@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from protocols.core import Core, NodeId
 from protocols.membership.member import Member
+from protocols.membership.steady import SteadyView
 from protocols.node import Node
 
 NO_ROWS: Mapping[NodeId, Member] = {}
@@ -28,6 +29,11 @@ def own_row(core: Core | None) -> Member | None:
 def hears_events(core: Core | None) -> bool:
     """Whether the node takes part in user events: not before its life is durable, and it has learnt what is old."""
     return isinstance(core, Node) and core.spreading.events.generation > 0 and not core.spreading.events.fresh
+
+
+def view_of(core: Core | None) -> SteadyView | None:
+    """The node's published view of who serves. Look, do not touch."""
+    return core.swim.steady if isinstance(core, Node) else None
 
 
 def owner_of(core: Core | None, handler: str, key: str) -> NodeId | None:

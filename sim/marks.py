@@ -24,6 +24,7 @@ from protocols.tasks.task import (
     TaskState,
 )
 from sim.checkers.checker import Checker
+from sim.inspect import view_of
 from sim.process import Process
 
 if TYPE_CHECKING:
@@ -90,6 +91,17 @@ class DeadCameBack(Mark):
             dead[fact.node_id] = None
         elif fact.state is State.ALIVE and fact.node_id in dead:
             self.reached = True
+
+
+class MemberHeldBack(Mark):
+    """A member came and went so often that a node's view left it as it was for a while."""
+
+    name = "member_held_back"
+    facts = (MemberChanged,)
+
+    def on_fact(self, now: Instant, process: Process, fact: Fact) -> None:
+        view = view_of(process.core)
+        self.reached |= view is not None and view.held(process.clock(now)) > 0
 
 
 class GenerationOutgrown(Mark):
@@ -322,6 +334,7 @@ MARKS: dict[str, type[Mark]] = {
         FalseSuspicion,
         FalseDeath,
         DeadCameBack,
+        MemberHeldBack,
         GenerationOutgrown,
         MinorityWasAlone,
         SeedWasIsolated,

@@ -22,6 +22,7 @@ from sim.checkers.ring_owners import RingOwners
 from sim.checkers.saves_are_fifo import SavesAreFifo
 from sim.checkers.survives_the_wire import SurvivesTheWire
 from sim.checkers.traffic_is_flat import TrafficIsFlat
+from sim.checkers.views_are_few import ViewsAreFew
 
 DEFAULT: tuple[type[Checker], ...] = (
     IncarnationsGrow,
@@ -38,6 +39,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     FitsAPacket,
     SurvivesTheWire,
     RingOwners,
+    ViewsAreFew,
     OneResult,
     OneReply,
     EventsOnce,
@@ -71,5 +73,6 @@ __all__ = [
     "SavesAreFifo",
     "SurvivesTheWire",
     "TrafficIsFlat",
+    "ViewsAreFew",
     "Violation",
 ]

@@ -23,6 +23,7 @@ from protocols.membership.facts import (
     NodeStarted,
     QueryClosed,
     Refuted,
+    ViewChanged,
 )
 from protocols.tasks.task import RunStarted, TaskAccepted, TaskFinished, TaskReassigned
 
@@ -112,6 +113,21 @@ def _task_finished(fact: TaskFinished, names: Names) -> Told:
     return Told(f"task {short_id(fact.task_id)} {fact.state.name.lower()}, attempt {fact.attempt}{by}", fact.worker)
 
 
+def _view_changed(fact: ViewChanged, names: Names) -> Told:
+    lists = {
+        "joined": fact.joined,
+        "returned": fact.returned,
+        "failed": fact.failed,
+        "left": fact.left,
+        "changed": fact.changed,
+    }
+    said = [
+        f"{how} {', '.join(names.get(each, each) for each in node_ids)}" for how, node_ids in lists.items() if node_ids
+    ]
+    text = f"publishes view {fact.number}, {fact.serving} serve: {'; '.join(said)}"
+    return Told(clipped(text, 2 * VALUE_CHARS_MAX))
+
+
 def _forgotten(fact: Forgotten, names: Names) -> Told:
     return Told(f"forgets {names.get(fact.node_id, fact.node_id)}", fact.node_id)
 
@@ -146,6 +162,7 @@ MARKS: dict[type[Fact], Teller] = {
 
 FACTS: dict[type[Fact], Teller] = {
     TaskFinished: cast(Teller, _task_finished),
+    ViewChanged: cast(Teller, _view_changed),
     Forgotten: cast(Teller, _forgotten),
     JoinedMesh: cast(Teller, _joined),
     NameConflict: cast(Teller, _name_conflict),

@@ -26,6 +26,7 @@ REACHED_BY = {
     "false_suspicion": CUT,
     "false_death": CUT,
     "dead_came_back": CUT,
+    "member_held_back": replace(CUT, faults=(CrashLoop(5, 39, nodes=("n2",)),)),
     "generation_outgrown": replace(CRASHES, faults=(Crash(5, 8, 1), Wipe(15, 20, 2))),
     "minority_was_alone": CUT,
     "seed_was_isolated": replace(CUT, faults=(Isolate(5, 20, nodes=("n0",)),)),

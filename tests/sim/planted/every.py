@@ -15,6 +15,7 @@ from tests.sim.planted.ring import RING
 from tests.sim.planted.storage import STORAGE
 from tests.sim.planted.tags import TAGS
 from tests.sim.planted.tasks import TASKS
+from tests.sim.planted.views import VIEWS
 
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "membership": (*MEMBERSHIP, *LEAVING),
@@ -22,6 +23,7 @@ FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "detector": DETECTOR,
     "ring": RING,
     "tags": TAGS,
+    "views": VIEWS,
     "tasks": TASKS,
     "storage": STORAGE,
 }
