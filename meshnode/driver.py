@@ -10,13 +10,13 @@ whatever takes time comes back as an event. Rules kept here and nowhere else:
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, assert_never
 
 import trio
 
+from meshnode.clock import now_ns
 from meshnode.storage import StorageError
 from protocols.core import (
     NANOS_PER_S,
@@ -163,7 +163,7 @@ class Driver:
         wake_at = self._wake_at
         try:
             while self._events:
-                effects, wake_at = self._core.step(time.monotonic_ns(), self._events.popleft())
+                effects, wake_at = self._core.step(now_ns(), self._events.popleft())
                 for effect in effects:
                     self._carry_out(effect)
         finally:
@@ -199,7 +199,7 @@ class Driver:
     def _deadline(self) -> float:
         if self._wake_at is None:
             return float("inf")
-        return trio.current_time() + (self._wake_at - time.monotonic_ns()) / NANOS_PER_S
+        return trio.current_time() + (self._wake_at - now_ns()) / NANOS_PER_S
 
     async def _wake_loop(self) -> None:
         while True:

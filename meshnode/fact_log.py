@@ -6,7 +6,7 @@ import time
 
 from meshnode.logs import Log
 from meshnode.viewlog import ViewLog
-from protocols.core import Fact, NodeId
+from protocols.core import NANOS_PER_S, Fact, NodeId
 from protocols.keyring.views import KeyringRejected
 from protocols.membership.facts import (
     Announced,
@@ -42,6 +42,8 @@ class FactLog:
                 self._views.forget(fact.node_id)
             case Refuted():
                 log.warning("refuted an accusation", by=fact.accuser[:8], incarnation=fact.incarnation)
+            case Overslept():
+                log.info("this node did not run for a while", for_s=round(fact.late / NANOS_PER_S, 1))
             case Announced():
                 log.info("announced the changed tags", incarnation=fact.incarnation)
             case TagsLeftOut():

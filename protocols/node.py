@@ -228,7 +228,9 @@ class Node:
                 if now >= part.deadline:
                     part.fire(now)
         if now >= self.membership.deadline:
-            self.membership.fire(now)
+            slept = self.membership.fire(now)
+            if slept:
+                self.tasks.book.excuse(slept)
         if now >= self.tasks.deadline:
             self.tasks.fire(now)
 
@@ -255,7 +257,7 @@ class Node:
             for request_id in self._leavers:
                 self._outbox.reply(request_id, Left(len(tasks.book.open)))
             self._leavers.clear()
-        membership.rearm()
+        membership.rearm(now)
         deadline = membership.deadline
         if tasks.book.open or tasks.deadline != NEVER:
             tasks.rearm(now)

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
+from protocols.detector.asleep import asleep_min
 from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
 from protocols.membership.member import Member, State
@@ -259,6 +260,10 @@ class Confirmer:
     def fire(self, now: Instant) -> list[Gathered]:
         """Ping again, give checks up, and end questions whose time is over."""
         takes = check_takes(self._config)
+        if now - self.deadline >= asleep_min(self._config):
+            for check in self._checks.values():  # this node has not run meanwhile: nobody was asked, let alone silent
+                check.began = check.next_ping = now
+                check.sent = 0
         for check in [each for each in self._checks.values() if each.next_ping <= now]:
             if now - check.began >= takes:
                 self._evidence.unanswered(now, check.about, check.began, check.sent)

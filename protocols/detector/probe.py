@@ -126,6 +126,29 @@ class Prober:
         self._over_stream = self.out_of_touch = False
         self._rearm(NEVER)
 
+    def put_off(self, now: Instant, late: Instant) -> None:
+        """This node has run late by so much: what was due gets that time back, for answers may lie unread."""
+        self.pinged_at = UNTIMED  # part of that time would count as the way
+        if self._next_probe_at != NEVER:
+            self._next_probe_at = max(now, self._next_probe_at) + late
+            self._rearm(max(now, self._probe_deadline) + late)
+
+    def slept(self, now: Instant) -> None:
+        """This node has not run for longer than a probe may take: the one under way proves nothing. Begin anew.
+
+        Its target comes up again in this round; and those who had asked for help wait no longer.
+        """
+        if self._next_probe_at == NEVER:
+            return
+        if self._target and self._position:
+            self._position -= 1
+        self._target = ""
+        self._over_stream = self.out_of_touch = False
+        self._relays.clear()
+        self._next_nack_at = NEVER
+        self._next_probe_at = now
+        self._rearm(now)
+
     def _rearm(self, probe_deadline: Instant) -> None:
         self._probe_deadline = probe_deadline
         self.deadline = min(probe_deadline, self._next_nack_at)

@@ -47,7 +47,7 @@ def timeouts_for(config: SwimConfig, members: int) -> tuple[int, ...]:
 class Suspicion:
     """One suspect: which precedence is in doubt, who accuses, and until when it may refute."""
 
-    __slots__ = ("accusers", "deadline", "precedence", "started", "timeouts")
+    __slots__ = ("accusers", "deadline", "not_before", "precedence", "slept", "started", "timeouts")
 
     def __init__(self, precedence: int, accuser: NodeId, now: Instant, timeouts: tuple[int, ...]) -> None:
         self.precedence = precedence
@@ -55,6 +55,10 @@ class Suspicion:
         self.started = now
         self.accusers: tuple[NodeId, ...] = (accuser,)
         self.deadline = now + timeouts[0]
+        self.slept: Instant = 0
+        """For how long this node has not run meanwhile: that time does not count."""
+        self.not_before: Instant = 0
+        """No verdict before then, however many confirm: the suspect has to be asked again first."""
 
 
 class Suspicions:
@@ -98,9 +102,23 @@ class Suspicions:
         if confirmations == len(suspicion.timeouts):
             return False
         suspicion.accusers += (accuser,)
-        suspicion.deadline = suspicion.started + suspicion.timeouts[confirmations]
+        ends = suspicion.started + suspicion.slept + suspicion.timeouts[confirmations]
+        suspicion.deadline = max(ends, suspicion.not_before)
         self._push(suspicion.deadline, node_id)
         return True
+
+    def slept(self, now: Instant, late: Instant) -> list[NodeId]:
+        """This node has not run for `late` nanoseconds until `now`: every suspect gets that time back.
+
+        It is heard for as long from now on at least, or for T_min where that is shorter. Returns who the suspects are.
+        """
+        for suspicion in self._by_id.values():
+            suspicion.slept += late
+            suspicion.not_before = now + min(late, suspicion.timeouts[-1])
+            suspicion.deadline = max(suspicion.deadline + late, suspicion.not_before)
+        self._heap = sorted((suspicion.deadline, node_id) for node_id, suspicion in self._by_id.items())
+        self.deadline = self._heap[0][0] if self._heap else NEVER
+        return list(self._by_id)
 
     def end(self, node_id: NodeId) -> None:
         """The member refuted, left or died."""

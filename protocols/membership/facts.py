@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.core import Fact, NodeId
+from protocols.core import Fact, Instant, NodeId
 from protocols.membership.member import State, generation_of, incarnation_of, state_of
 
 
@@ -73,6 +73,13 @@ class NameConflict(Fact, frozen=True, tag="name_conflict", gc=False):
 
     other: NodeId
     address: str
+
+
+class Overslept(Fact, frozen=True, tag="overslept", gc=False):
+    """This node did not get to run for a while (stopped, starved, suspended), and has begun to probe anew."""
+
+    late: Instant
+    """Nanoseconds between when it wanted to run and when it did."""
 
 
 class Forgotten(Fact, frozen=True, tag="forgotten", gc=False):

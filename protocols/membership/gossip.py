@@ -104,6 +104,13 @@ class GossipQueue:
                 del self._by_member[news.update.node_id]
         self.size -= len(moved)
 
+    def withdraw(self, node_id: NodeId) -> None:
+        """Spread the news about a member no further."""
+        news = self._by_member.pop(node_id, None)
+        if news is not None:
+            news.update = None
+            self.size -= 1
+
     def about(self, node_id: NodeId) -> Update | None:
         """The news about a member that is still being spread, if any."""
         news = self._by_member.get(node_id)

@@ -38,6 +38,17 @@ class Hearsay:
         self.deadline = self._held[0][0]
         return True
 
+    def show_again(self, accusation: Accusation) -> None:
+        """Let the accused be told of what has been said aloud already."""
+        if len(self._unshown) < HEARSAY_MAX:
+            self._unshown.append(accusation)
+
+    def put_off(self, now: Instant, late: Instant) -> None:
+        """This node has run late by so much: what was due gets that time back, for refutations may lie unread."""
+        back = min(late, self._shown_for)
+        self._held = deque((max(now, due) + back, accusation) for due, accusation in self._held)
+        self.deadline = self._held[0][0] if self._held else NEVER
+
     def to_show(self) -> list[Accusation]:
         """Those of which the accused is to be told now, each once."""
         unshown, self._unshown = self._unshown, []

@@ -11,10 +11,11 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId, Put
+from protocols.detector.asleep import asleep_min, late_min
 from protocols.detector.evidence import Evidence, quantile
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_BYTES_MAX
-from protocols.membership.facts import JoinedMesh, ReachedByStreamOnly
+from protocols.membership.facts import JoinedMesh, Overslept, ReachedByStreamOnly
 from protocols.membership.farewell import Farewell
 from protocols.membership.healing import Healer, peers_to_remember
 from protocols.membership.hints import Suggest, Suggested
@@ -75,6 +76,8 @@ class Membership:
         """The `view` for which vitals and coordinates were last gone through for members that are forgotten."""
         self._next_gossip: Instant = NEVER
         self._next_housekeeping: Instant = NEVER
+        self._late_min, self._asleep_min = late_min(config.swim), asleep_min(config.swim)
+        self._armed_at: Instant = 0
         self.deadline: Instant = NEVER
 
     @property
@@ -99,7 +102,7 @@ class Membership:
         self._healer.start(now)
         self._next_gossip = now + int(self._rng.random() * self._swim_config.gossip_interval)
         self._next_housekeeping = now + self._swim_config.push_pull_interval
-        self.rearm()
+        self.rearm(now)
 
     def leave(self, now: Instant) -> Instant:
         """Leave the mesh; returns when it may go at the latest: at once where nobody is there to hear."""
@@ -109,7 +112,7 @@ class Membership:
         self._prober.stop()
         self._healer.stop()
         self._next_gossip = now
-        self.rearm()
+        self.rearm(now)
         return now + self._swim_config.leave_linger if self.table.present else now
 
     def status(self, now: Instant) -> MembershipStatus:
@@ -139,8 +142,9 @@ class Membership:
             members_held=self.swim.steady.held(now),
         )
 
-    def rearm(self) -> None:
+    def rearm(self, now: Instant) -> None:
         """Work out the next deadline; called at the end of every step that touched this component."""
+        self._armed_at = now
         deadline = self._prober.deadline
         suspicions = self.swim.suspicions.deadline
         if suspicions < deadline and not self.swim.leaving:
@@ -166,8 +170,13 @@ class Membership:
 
     # Timers.
 
-    def fire(self, now: Instant) -> None:
+    def fire(self, now: Instant) -> Instant:
+        """Do what is due. Returns for how long this node has not run, where that was too long to judge anybody by; 0
+        where it runs on time."""
         swim = self.swim
+        late = now - max(self.deadline, self._armed_at)
+        if late >= self._late_min:
+            self._ran_late(now, late)
         if now >= swim.suspicions.deadline and not swim.leaving:
             swim.judge(now)
         if now >= swim.hearsay.deadline:
@@ -185,12 +194,25 @@ class Membership:
             self._housekeep(now)
         if now >= swim.steady.deadline:
             self._publish(now)
+        return late if late >= self._asleep_min else 0
 
     def _publish(self, now: Instant) -> None:
         view = self.swim.steady.fire(now)
         if view is not None:
             self.views.add(now)
             self._outbox.notify(view)
+
+    def _ran_late(self, now: Instant, late: Instant) -> None:
+        """Judge nobody by what expired while this node itself did not run (`asleep.py`)."""
+        self.swim.hearsay.put_off(now, late)
+        if late < self._asleep_min:
+            self.swim.suspicions.slept(now, late)
+            self._prober.put_off(now, late)
+            return
+        self._outbox.notify(Overslept(late))
+        self._prober.slept(now)
+        self.swim.slept(now, late)
+        self._show_hearsay()
 
     def _probe(self, now: Instant) -> None:
         due = self._prober.fire(now, lambda: self.table.ids, self._probeable)
@@ -398,17 +420,21 @@ class Membership:
             self._in_touch()
         knew_nobody = len(self.table) == 1
         self.swim.merge(now, message.rows)
-        for accusation in self.swim.hearsay.to_show():
-            accused = self.table.get(accusation.node_id)
-            if accused is not None:
-                # Without other news: that is sent so often and no more, and the accused may well be dead.
-                self._outbox.send(accused.endpoint, Ping(NO_PROBE, (accusation,)))
+        self._show_hearsay()
         if message.answer:
             self._send_table(now, sender, answer=False)
         if self._healer.answered():
             self._outbox.notify(JoinedMesh(sender.node_id))
         if knew_nobody and len(self.table) > 1:
             self.save_peers(now)
+
+    def _show_hearsay(self) -> None:
+        """Tell the accused what is held against them."""
+        for accusation in self.swim.hearsay.to_show():
+            accused = self.table.get(accusation.node_id)
+            if accused is not None:
+                # Without other news: that is sent so often and no more, and the accused may well be dead.
+                self._outbox.send(accused.endpoint, Ping(NO_PROBE, (accusation,)))
 
 
 def _nothing(to: Endpoint) -> None:

@@ -13,6 +13,7 @@ from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import Instant, InvariantViolation, NodeId
+from protocols.detector.asleep import worse_by
 from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
 from protocols.limits import UPDATES_BYTES_MAX
@@ -230,6 +231,19 @@ class Swim:
                 continue
             if type(self.queue.about(accusation.node_id)) is not Accusation:
                 self.queue.put(accusation)
+
+    def slept(self, now: Instant, late: Instant) -> None:
+        """This node has not run for a while: doubt nobody aloud, or for good, before the accused was asked again."""
+        self.health.worse(worse_by(self.config.swim, late))
+        for node_id in self.suspicions.slept(now, late):
+            row = self.table.get(node_id)
+            if row is None or row.precedence & STATE_MASK != SUSPECT:
+                continue
+            queued = self.queue.about(node_id)
+            if type(queued) is Accusation and self.hearsay.hold(now, queued):
+                self.queue.withdraw(node_id)
+            else:
+                self.hearsay.show_again(Accusation(node_id, row.precedence, row.by))
 
     def _learn(self, now: Instant, alive: Alive, known: Member | None) -> None:
         """Take in an announcement that is newer than the one known, though what is believed may be newer still."""

@@ -147,6 +147,7 @@ class Host:
         self._last_seq = 0
         self._next_request = 1
         self._next_wake: Instant | None = None
+        self._unread: list[Event] | None = None
         self._instant = -1
         self._wakes_at_instant = 0
 
@@ -181,6 +182,16 @@ class Host:
         for request_id in self.commands.keys() - self.outcomes.keys():
             del self.commands[request_id]
 
+    def stop(self) -> None:
+        """SIGSTOP: nothing is handled until `go_on`; what comes meanwhile waits, a timer that is due included."""
+        self._unread = []
+
+    def go_on(self) -> None:
+        """SIGCONT: all that has come is handled now, in the order in which it came."""
+        unread, self._unread = self._unread or [], None
+        for event in unread:
+            self.feed(event)
+
     def restart(self) -> Host:
         self.crash()
         return self.start()
@@ -189,6 +200,9 @@ class Host:
 
     def feed(self, event: Event) -> None:
         """One step of the core, and everything that it asks for."""
+        if self._unread is not None:
+            self._unread.append(event)
+            return
         now = self.world.now
         if now != self._instant:
             self._instant, self._wakes_at_instant = now, 0
