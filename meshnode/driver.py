@@ -10,6 +10,7 @@ whatever takes time comes back as an event. Rules kept here and nowhere else:
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, assert_never

@@ -12,6 +12,7 @@ from protocols.membership.facts import (
     Announced,
     Forgotten,
     MemberChanged,
+    Overslept,
     ReachedByStreamOnly,
     Refuted,
     TagsLeftOut,

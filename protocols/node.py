@@ -228,9 +228,7 @@ class Node:
                 if now >= part.deadline:
                     part.fire(now)
         if now >= self.membership.deadline:
-            slept = self.membership.fire(now)
-            if slept:
-                self.tasks.book.excuse(slept)
+            self.tasks.book.excuse(self.membership.fire(now))
         if now >= self.tasks.deadline:
             self.tasks.fire(now)
 
@@ -481,8 +479,7 @@ class Node:
         return now - self._started_at
 
     @property
-    def storage_error(self) -> str:
-        """Why the last save failed; empty while the disk is well."""
+    def storage_error(self) -> str:  # empty while the disk is well
         return self._journal.error
 
     def _is_alive(self, node_id: NodeId) -> bool:

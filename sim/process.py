@@ -183,6 +183,15 @@ class Process:
         """Let the clock gain `ppm` millionths more than it does, or lose where that is below 0."""
         self._drift += ppm
         self._clock.run_at(now, max(RATE_MIN, PAR + self._drift))
+        self._wake_by_clock(now)
+
+    def leap(self, now: Instant, by: Instant) -> None:
+        """Let the clock of the present life step forward by `by`."""
+        self._clock.leap(by)
+        self._wake_by_clock(now)
+
+    def _wake_by_clock(self, now: Instant) -> None:
+        """The clock has changed: work out anew when it comes to what the core has asked for."""
         if self._wake_asked < NEVER:
             self._wake_wanted = self._clock.when(self._wake_asked)
             if self._wake_wanted < self._wake_pending:

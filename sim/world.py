@@ -88,8 +88,11 @@ class World:
         """By node: how many faults keep it down."""
         self.paused: Counter = Counter()
         """By node and life: how many faults have stopped it."""
+        self._stopped_at: dict[int, Instant] = {}
         self.paced_at: dict[int, Instant] = {}
-        """By node: when it last went on after a pause, or its clock changed its pace."""
+        """By node: when it last went on after a pause, or its clock changed its pace or leapt."""
+        self.woke: dict[int, tuple[Instant, Instant]] = {}
+        """By node: when it last went on after a pause, or its clock leapt, and how long that was."""
         self.restarts = 0
         self.refused_starts = 0
         self.cuts = 0
@@ -151,6 +154,7 @@ class World:
         if not process.stopped:
             self._mislead()
             process.stop(self.kernel.now)
+            self._stopped_at[process.index] = self.kernel.now
 
         def go_on() -> None:
             self.paused[life] -= 1
@@ -159,8 +163,10 @@ class World:
             del self.paused[life]
             if process.stopped and process.boots == life[1]:
                 self._mislead()
-                self.paced_at[process.index] = self.kernel.now
-                process.go_on(self.kernel.now)
+                now = self.kernel.now
+                self.paced_at[process.index] = now
+                self.woke[process.index] = (now, now - self._stopped_at[process.index])
+                process.go_on(now)
 
         return go_on
 
@@ -168,6 +174,13 @@ class World:
         """Let the monotonic clock of a node gain `ppm` millionths more than it does, or lose where that is below 0."""
         self.paced_at[process.index] = self.kernel.now
         process.drift(self.kernel.now, ppm)
+
+    def leap(self, process: Process, by: Instant) -> None:
+        """Let the monotonic clock of a running node step forward, as if its machine had been suspended."""
+        now = self.kernel.now
+        self.paced_at[process.index] = now
+        self.woke[process.index] = (now, by)
+        process.leap(now, by)
 
     def wipe(self, process: Process) -> None:
         """Lose the disk of a node that is down. What it had promised to keep is gone for good."""

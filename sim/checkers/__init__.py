@@ -18,6 +18,7 @@ from sim.checkers.nobody_sees_itself_dead import NobodySeesItselfDead
 from sim.checkers.one_profile import OneProfile
 from sim.checkers.one_reply import OneReply
 from sim.checkers.one_result import OneResult
+from sim.checkers.probes_before_it_accuses import ProbesBeforeItAccuses
 from sim.checkers.ring_owners import RingOwners
 from sim.checkers.saves_are_fifo import SavesAreFifo
 from sim.checkers.survives_the_wire import SurvivesTheWire
@@ -33,6 +34,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     MergeIsAJoin,
     NoFalseDeath,
     LeaveIsNoFailure,
+    ProbesBeforeItAccuses,
     Completeness,
     Agreement,
     TrafficIsFlat,
@@ -69,6 +71,7 @@ __all__ = [
     "OneProfile",
     "OneReply",
     "OneResult",
+    "ProbesBeforeItAccuses",
     "RingOwners",
     "SavesAreFifo",
     "SurvivesTheWire",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias, get_args
 
-from sim.faults.clocks import ClockDrift, ClockJump
+from sim.faults.clocks import ClockDrift, ClockJump, ClockLeap
 from sim.faults.crashes import Crash, CrashLoop
 from sim.faults.disks import Corrupt, DiskFull, SlowDisk, SyncFails, Wipe
 from sim.faults.fault import Chance, Fault
@@ -20,7 +20,7 @@ Partition: TypeAlias = Halves | Isolate | OneWay | Bridge | MajoritiesRing | Ran
 LinkFault: TypeAlias = Lossy | Slow | Clog | Duplicating | Reordering | Reset
 ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart | Retag
 DiskFault: TypeAlias = DiskFull | SlowDisk | SyncFails | Corrupt | Wipe
-ClockFault: TypeAlias = ClockDrift | ClockJump
+ClockFault: TypeAlias = ClockDrift | ClockJump | ClockLeap
 VersionFault: TypeAlias = Upgrade | Rollback
 AnyFault: TypeAlias = Partition | LinkFault | ProcessFault | DiskFault | ClockFault | VersionFault
 
@@ -34,6 +34,7 @@ __all__ = [
     "Chance",
     "ClockDrift",
     "ClockJump",
+    "ClockLeap",
     "Clog",
     "Corrupt",
     "Crash",

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from msgspec.structs import fields
 
-from protocols.core import Fact, NodeId
+from protocols.core import NANOS_PER_S, Fact, NodeId
 from protocols.membership.facts import (
     Announced,
     EventDelivered,
@@ -21,6 +21,7 @@ from protocols.membership.facts import (
     MemberChanged,
     NameConflict,
     NodeStarted,
+    Overslept,
     QueryClosed,
     Refuted,
     ViewChanged,
@@ -132,6 +133,10 @@ def _forgotten(fact: Forgotten, names: Names) -> Told:
     return Told(f"forgets {names.get(fact.node_id, fact.node_id)}", fact.node_id)
 
 
+def _overslept(fact: Overslept, names: Names) -> Told:
+    return Told(f"has not run for {fact.late / NANOS_PER_S:.1f} s, and probes anew before it accuses anybody")
+
+
 def _joined(fact: JoinedMesh, names: Names) -> Told:
     return Told(f"joined by way of {names.get(fact.via, fact.via)}", fact.via)
 
@@ -163,6 +168,7 @@ MARKS: dict[type[Fact], Teller] = {
 FACTS: dict[type[Fact], Teller] = {
     TaskFinished: cast(Teller, _task_finished),
     ViewChanged: cast(Teller, _view_changed),
+    Overslept: cast(Teller, _overslept),
     Forgotten: cast(Teller, _forgotten),
     JoinedMesh: cast(Teller, _joined),
     NameConflict: cast(Teller, _name_conflict),

@@ -6,10 +6,13 @@ import re
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
+from protocols.membership.facts import MemberChanged, Overslept
+from protocols.tasks.task import TaskReassigned
 from sim.errors import ScenarioError
-from sim.faults import ClockDrift, ClockJump, Fault, Pause, Starve
-from sim.scenario import Scenario
+from sim.faults import ClockDrift, ClockJump, ClockLeap, Crash, Fault, Pause, Starve
+from sim.scenario import Scenario, run
 from tests.sim.faults.machines import Struck, held, settled
 from tests.sim.simkit import S
 
@@ -45,6 +48,35 @@ def test_wall_clocks_jump_both_ways_and_are_set_right() -> None:
     struck.run(10)
     after = [process.wall.unix_ms(struck.small.now) - 12_000 for process in struck.world.processes]
     assert after == before
+
+
+def test_a_leaping_clock_steps_forward_once_and_wakes_whoever_waited_for_that_time() -> None:
+    struck = Struck(ClockLeap(1, 1.1, nodes=("n1",), leap_s=100))
+    struck.run(0.9)
+    before = [struck.process(index).clock(struck.small.now) for index in range(3)]
+    struck.run(0.5)
+    gained = [struck.process(index).clock(struck.small.now) - before[index] - S // 2 for index in range(3)]
+    assert abs(gained[0]) < S // 1000 > abs(gained[2])
+    assert 0 < gained[1] <= 100 * S
+    assert struck.world.woke.keys() == {1}
+    assert struck.world.woke[1][1] == pytest.approx(gained[1], abs=S // 1000)
+
+
+def test_a_mesh_whose_clocks_leap_again_and_again_accuses_nobody() -> None:
+    leaps = tuple(ClockLeap(at, at + 0.1, 3, leap_s=300) for at in range(5, 55, 4))
+    one = settled(Scenario(nodes=6, seconds=60, tasks_per_s=2, faults=leaps))
+    assert held(one)
+    facts = one.world.watch.facts
+    assert facts[Overslept] > 20
+    assert facts[MemberChanged] == facts[TaskReassigned] == 0
+
+
+def test_wall_clocks_change_nothing_for_a_membership() -> None:
+    quiet = Scenario(nodes=6, seconds=60, faults=(Crash(10, 30, nodes=("n2",)),))
+    jumpy = replace(quiet, faults=(*quiet.faults, ClockJump(5, 40, 4, jump_s=3e8)))
+    one, other = run(quiet), run(jumpy)
+    assert other.violations == ()
+    assert (one.facts, one.messages, one.trace_hash) == (other.facts, other.messages, other.trace_hash)
 
 
 def test_a_paused_node_is_up_and_does_nothing_until_it_goes_on() -> None:
@@ -105,6 +137,8 @@ def test_a_mesh_lives_with_wrong_clocks_and_stopped_nodes(seed: int) -> None:
         (ClockDrift(1, 2, ppm=0), "ppm 0 must be 1 to 200000"),
         (ClockDrift(1, 2, ppm=900_000), "ppm 900000 must be 1 to 200000"),
         (ClockJump(1, 2, jump_s=0), "jump_s 0 must be"),
+        (ClockLeap(1, 2, leap_s=-5), "leap_s -5 must be"),
+        (ClockLeap(1, 2, leap_s=100_000), "leap_s 100000 must be"),
         (Starve(1, 2, blocked_s=0), "blocked_s 0 must be"),
         (Starve(1, 2, runs_s=float("nan")), "runs_s nan must be"),
         (Pause(1, 2, 3), "the count must be 1 to 2"),

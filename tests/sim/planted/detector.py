@@ -9,16 +9,22 @@ from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S, Effect, Event, Instant, NodeId, Received, Send, Woke
 from protocols.detector import suspicion
 from protocols.detector.probe import NOTHING_DUE, Due, Prober
+from protocols.detector.suspicion import Suspicions
 from protocols.membership.member import Accusation, State, with_state
+from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, StreamAck
 from protocols.membership.swim import Swim
-from sim.faults import Crash, DiskFull, Isolate
+from sim.faults import ClockLeap, Crash, DiskFull, Isolate, Pause
 from sim.scenario import Scenario
 from tests.sim.planted.mutant import LOST, QUIET, Tampered, mutant_by, mutant_of, patched
 
 BACK = Scenario(nodes=3, seconds=80, faults=(Crash(5, 75, 1),))
 BACK_IN_A_CUT = Scenario(nodes=4, seconds=110, faults=(Crash(5, 100, nodes=("n1",)), Isolate(4, 105, nodes=("n2",))))
 FULL_FOR_LONG = Scenario(nodes=5, seconds=50, tasks_per_s=5, faults=(DiskFull(5, 45, 1),))
+LEAPS = Scenario(nodes=6, seconds=60, faults=tuple(ClockLeap(at, at + 0.1, 3, leap_s=300) for at in range(5, 55, 3)))
+STOPPED_IN_DOUBT = Scenario(
+    nodes=6, seconds=80, faults=(Crash(5, None, nodes=("n5",)), Pause(8.5, 60, nodes=("n1", "n2")))
+)
 
 
 class DeafToAcks(Tampered):
@@ -106,6 +112,21 @@ def is_far_too_patient() -> AbstractContextManager[None]:
     return patched(suspicion, "timeouts_for", timeouts)
 
 
+def judges_by_what_it_slept_through() -> AbstractContextManager[None]:
+    """Whatever is overdue when a node goes on is acted upon, as if it had listened all the time."""
+    return patched(Membership, "_ran_late", lambda self, now, late: None)
+
+
+def gives_suspects_no_time_back() -> AbstractContextManager[None]:
+    """Who was suspected when a node was stopped is dead to it the moment that it goes on."""
+    return patched(Suspicions, "slept", lambda self, now, late: [])
+
+
+def counts_the_probe_that_it_slept_through() -> AbstractContextManager[None]:
+    """The probe that was under way when a node was stopped has failed when it goes on."""
+    return patched(Prober, "slept", lambda self, now: None)
+
+
 DETECTOR = (
     mutant_of(DeafToAcks, QUIET, "no_false_death"),
     mutant_of(SilentWhileItsDiskFails, FULL_FOR_LONG, "no_false_death"),
@@ -115,4 +136,7 @@ DETECTOR = (
     mutant_by(waits_for_it_to_come_back, BACK, "completeness"),
     mutant_by(believes_that_it_is_cut_off, BACK_IN_A_CUT, "completeness"),
     mutant_by(is_far_too_patient, LOST, "agreement"),
+    mutant_by(judges_by_what_it_slept_through, LEAPS, "probes_before_it_accuses"),
+    mutant_by(gives_suspects_no_time_back, STOPPED_IN_DOUBT, "probes_before_it_accuses"),
+    mutant_by(counts_the_probe_that_it_slept_through, LEAPS, "probes_before_it_accuses"),
 )
