@@ -46,6 +46,7 @@ from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, 
 from protocols.membership.events import EVENTS_TAG
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import Suggest
+from protocols.membership.invariants import check_beliefs
 from protocols.membership.member import Member, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
@@ -210,7 +211,7 @@ class Node:
 
     def check(self) -> None:
         """Raise `InvariantViolation` where the state breaks a promise."""
-        self.swim.check()
+        check_beliefs(self.swim)
         self.spreading.events.check()
         if not self.tasks.book.check():
             raise InvariantViolation("the task indexes differ from the tasks")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from random import Random
 
 from protocols.config import NodeConfig
-from protocols.core import Instant, InvariantViolation, NodeId
+from protocols.core import Instant, NodeId
 from protocols.detector.asleep import worse_by
 from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
@@ -480,21 +480,6 @@ class Swim:
         if self.queue.about(self._id) is None:
             self.queue.put(word)
         return word
-
-    def check(self) -> None:
-        """Raise `InvariantViolation` where the table contradicts itself."""
-        if not self.table.check_counts():
-            raise InvariantViolation("the member counts differ from the rows")
-        if self.me is not None and not self.leaving and self.me.state is not State.ALIVE:
-            raise InvariantViolation("a serving node believes that it is not alive")
-        for member in self.table:
-            if member.state is State.SUSPECT and member.alive.node_id not in self.suspicions:
-                raise InvariantViolation(f"suspect {member.alive.node_id} has no deadline")
-            counts = member.stale_to < member.precedence and member.state is not State.LEFT
-            if counts != self.suspicions.is_open(member.alive.node_id):
-                raise InvariantViolation(f"{member.alive.node_id}: it is not known whether a further accuser counts")
-            if member.alive.precedence > member.precedence:
-                raise InvariantViolation(f"{member.alive.node_id} announced more than is believed")
 
 
 def _is_honest(alive: Alive) -> bool:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from protocols.core import NANOS_PER_S, Carrier, Endpoint, Instant, Put
+from protocols.core import NANOS_PER_S, Carrier, Endpoint, Instant, Outcome, Put, Refused
 from protocols.keyring.keeper import KEYRING_KEY, keyring_at_start
 from protocols.keyring.ring import KEY_BYTES, Keyring, first_keyring, held, key_id
-from protocols.keyring.views import KeysChanged, TellKeys
+from protocols.keyring.views import AddKey, KeysChanged, KeysReport, ListKeys, RemoveKey, TellKeys, UseKey
 from tests.protocols.harness import Host, World, config_of
 
 OLD, NEW, NEWER = (bytes([number]) * KEY_BYTES for number in (1, 2, 3))
@@ -74,3 +74,33 @@ class SealedWorld(World):
         for each in [each for each in self.parked if each[3] + PARK <= self.now]:
             self.parked.remove(each)
             self.unopened.append((each[0].name, each[1].name))
+
+
+Command = ListKeys | AddKey | UseKey | RemoveKey
+FIRST = first_keyring([OLD])
+
+
+def reported(outcome: Outcome) -> KeysReport:
+    assert isinstance(outcome, KeysReport), outcome
+    return outcome
+
+
+def done(host: Host, command: Command) -> KeysReport:
+    """The report of a change that reached everybody."""
+    report = reported(host.ask(command))
+    assert (report.done, report.code) == (True, ""), report
+    return report
+
+
+def refused(outcome: Outcome) -> Refused:
+    assert isinstance(outcome, Refused), outcome
+    assert outcome.next_step
+    return outcome
+
+
+def holds(host: Host) -> list[bytes]:
+    return [key.secret for key in held(host.node.keyring.ring)]
+
+
+def states_of(report: KeysReport) -> dict[str, str]:
+    return {member.name: member.state for member in report.members}
