@@ -141,16 +141,22 @@ class Swim:
         news = [
             each
             for each in updates
-            if each.precedence > (own(each.node_id) or below(each.node_id, NOBODY)).stale_to  # or it is of a stranger
+            if each.precedence > (row := own(each.node_id) or below(each.node_id, NOBODY)).stale_to  # or of a stranger
+            or (
+                type(each) is Alive
+                and each.precedence - each.incarnations_ago * INCARNATION_STEP > row.alive.precedence
+            )
         ]
         for update in news:
-            row = self.table.get(update.node_id)
-            if row is None:
+            known = self.table.get(update.node_id)
+            if known is None:
                 self._meet(now, update)
-            elif update.precedence > row.precedence:
-                self._believe(now, row, update)
-            elif update.precedence == row.precedence:
-                self._confirm(row, update)
+            elif update.precedence > known.precedence:
+                self._believe(now, known, update)
+            elif type(update) is Alive:
+                self._catch_up(now, known, update, aloud=True)
+            elif update.precedence == known.precedence:
+                self._confirm(known, update)
         return bool(news)
 
     def merge(self, now: Instant, rows: Iterable[Alive | Believed]) -> None:
@@ -223,6 +229,20 @@ class Swim:
         self._accused(now, row, accusation, aloud=False)
         return True
 
+    def _catch_up(self, now: Instant, row: Member, update: Alive, *, aloud: bool) -> None:
+        """Hear late what a member announced: of the member itself more is known."""
+        if update.precedence & STATE_MASK != ALIVE or not _is_honest(update):
+            return
+        announced = announcement_in(update)
+        if announced.precedence <= row.alive.precedence:
+            return
+        if row is self.me:
+            self._contest(now, row, announced, update.precedence)
+            return
+        self._view_changed(now, row, self.table.learn(row, announced))
+        if aloud and row.precedence & STATE_MASK == ALIVE:
+            self.queue.put(said_again(announced, row.precedence))
+
     def pass_on_hearsay(self, now: Instant) -> None:
         """Say aloud what was held back, and was not refuted meanwhile."""
         for accusation in self.hearsay.due(now):
@@ -249,10 +269,8 @@ class Swim:
         """Take in an announcement that is newer than the one known, though what is believed may be newer still."""
         if known is None or alive.precedence > known.precedence:
             self.hear(now, (alive,))
-        elif known is not self.me and alive.precedence & STATE_MASK == ALIVE and _is_honest(alive):
-            announced = announcement_in(alive)
-            if announced.precedence > known.alive.precedence:
-                self._view_changed(now, known, self.table.learn(known, announced))
+        else:
+            self._catch_up(now, known, alive, aloud=False)
 
     def _remember(self, now: Instant, row: Believed) -> None:
         if not _is_honest(row.alive):

@@ -13,6 +13,7 @@ from protocols.membership.member import (
     Alive,
     Believed,
     Profile,
+    Refutation,
     State,
     precedence_of,
     said_again,
@@ -273,6 +274,45 @@ def test_who_learned_of_an_old_profile_learns_the_newer_one_from_the_next_table(
     assert known(host, "b") == (changed("b", 6).profile, 7)
     host.hears(endpoint_of("c"), PushPull((Believed(changed("b", 5), seven, id_of("b")),), answer=False))
     assert known(host, "b") == (changed("b", 6).profile, 7)
+
+
+def test_an_announcement_that_comes_behind_the_refutation_that_follows_it_is_taken_in_and_passed_on() -> None:
+    host = node_with()
+    host.hears(endpoint_of("c"), Gossip((changed("b", 5),)))
+    host.hears(endpoint_of("c"), Gossip((Refutation(id_of("b"), precedence_of(1, 7, State.ALIVE)),)))
+    host.hush()
+    host.hears(endpoint_of("c"), Gossip((changed("b", 6), changed("b", 4))))
+    assert known(host, "b") == (changed("b", 6).profile, 7)
+    again = said_again(changed("b", 6), precedence_of(1, 7, State.ALIVE))
+    host.world.run(1)
+    assert again in host.told("b")
+    host.hears(endpoint_of("c"), Gossip((changed("b", 7),)))
+    assert known(host, "b") == (changed("b", 7).profile, 7)
+
+
+def test_what_a_suspect_announced_is_heard_late_and_its_accusation_still_goes_round() -> None:
+    host = node_with()
+    host.hears(endpoint_of("c"), Gossip((alive("c"), changed("b", 5), accuse("b", State.SUSPECT, 1, 6))))
+    host.hears(endpoint_of("c"), Gossip((changed("b", 6),)))
+    assert known(host, "b") == (changed("b", 6).profile, 6)
+    assert host.sees("b") is State.SUSPECT
+    host.hush()
+    host.world.run(0.5)
+    assert accuse("b", State.SUSPECT, 1, 6, by="z") in host.told("b")
+
+
+def test_nobody_says_behind_a_refutation_what_this_node_is() -> None:
+    host = node_with()
+    host.world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("c"), Gossip((alive("c"), accuse("a", State.SUSPECT))))
+    assert incarnation(host) == 1
+    host.hears(endpoint_of("c"), Gossip((changed("a", 1),)))
+    row = host.row("a")
+    assert row is not None
+    assert row.alive.profile == alive("a").profile
+    assert row.incarnation == 2, "somebody may have believed it"
+    host.hears(endpoint_of("c"), Gossip((said_again(changed("a", 0), row.precedence),)))
+    assert incarnation(host) == 2
 
 
 def test_no_table_says_how_old_an_announcement_is_and_one_that_does_is_not_believed() -> None:
