@@ -44,6 +44,20 @@ def test_the_profiles_are_memberlists(profile: ProfileName, expected: tuple[int,
     )
 
 
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("lan", (200 * MS, 1 * S, 20, 60 * S, 120 * S)),
+        ("wan", (500 * MS, 2500 * MS, 20, 180 * S, 360 * S)),
+        ("local", (100 * MS, 500 * MS, 20, 30 * S, 60 * S)),
+    ],
+)
+def test_views_are_published_at_the_pace_of_the_profile(profile: ProfileName, expected: tuple[int, ...]) -> None:
+    config = MembershipSettings(profile=profile).swim()
+    views = (config.view_quiet, config.view_wait_max, config.views_per_minute, config.flap_cost, config.flap_hold_max)
+    assert views == expected
+
+
 def test_a_setting_changes_that_one_alone() -> None:
     config = MembershipSettings(profile="wan", probe_timeout_s=2.5, indirect_probes=5, remember_dead_s=3600).swim()
     assert (config.probe_timeout, config.indirect_probes, config.remember_dead) == (2500 * MS, 5, 3600 * S)
@@ -68,6 +82,10 @@ def test_a_setting_changes_that_one_alone() -> None:
         (MembershipSettings(leave_linger_s=-1), "leave_linger_s = -1"),
         (MembershipSettings(remember_dead_s=math.inf), "remember_dead_s = inf"),
         (MembershipSettings(probe_interval_s=math.nan), "probe_interval_s = nan"),
+        (MembershipSettings(view_quiet_s=2.0), "view_quiet_s is 2 and view_wait_max_s 1: the wait must be no shorter"),
+        (MembershipSettings(views_per_minute=1), "views_per_minute = 1: it must be from 2 to 600"),
+        (MembershipSettings(flap_cost_s=61), "flap_hold_max_s is 120 and flap_cost_s 61: it must be 2 times that"),
+        (MembershipSettings(flap_cost_s=0.0), "would be shown each time"),
         (MembershipSettings(profile="moon"), "There is no profile 'moon'"),  # type: ignore[arg-type]  # as a scenario may be made
     ],
 )
