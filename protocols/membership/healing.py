@@ -1,6 +1,6 @@
 """Whom to exchange whole tables with, so that a mesh forms, stays whole, and grows together again after any cut.
 
-Four reasons, one exchange (push-pull over a stream):
+Five reasons, one exchange (push-pull over a stream):
 - *joining*: until somebody has answered, seeds and remembered peers are tried every `join_retry_interval`;
 - *anti-entropy*: every `push_pull_interval`, scaled by the size of the mesh, with a random live member (memberlist);
 - *healing*: every `heal_interval` with one remembered dead member, one peer of the last life that was not met in this
@@ -8,6 +8,9 @@ Four reasons, one exchange (push-pull over a stream):
   is repaired by this alone (DESIGN 4), and so is one within which everybody was restarted. Where few are away to many,
   each of the many tries them less often, so that who comes back is not met by thousands of tables: the few try at every
   turn, for the many are away to them (serf's reconnector);
+- *last resort*: every SELDOM turns of that, one that has left, or one address of the LOST_MAX that were forgotten last
+  as dead. Who has left comes back by itself, unless all whom it knew have gone meanwhile. And a cut may last for longer
+  than anybody is remembered, with no seed on either side: somebody has to go on trying, for ever, at next to no cost;
 - *hints*: addresses that somebody suggests, who is not trusted (`hints.py`).
 It decides only whom to contact; `swim.py` decides what to believe of the answer.
 """
@@ -29,6 +32,8 @@ JOIN_FANOUT = 3
 PEERS_SAVED_MAX = 64
 AWAY_SAVED_MAX = 16
 """Of these, places that are kept for peers that are away, where there are any."""
+LOST_MAX = 16
+SELDOM = 6
 HEAL_MULT = 4
 """How often at least, in one `heal_interval`, all together try each of their dead members, on average."""
 
@@ -55,6 +60,9 @@ class Healer:
         self._unmet = self._peers
         """Peers of the last life at whose addresses nobody was met in this one."""
         self._unmet_until: Instant = NEVER
+        self._lost: dict[str, None] = {}
+        """Addresses of members that were dead for so long that they were forgotten, the last one last."""
+        self._heal_turn = 0
         self.hints = Hints(config.swim, rng, config.address)
         self.joined = not config.seeds and not self._peers
         self.deadline: Instant = NEVER
@@ -101,7 +109,7 @@ class Healer:
             scale = push_pull_scale(table.present)
             self._next_push_pull = now + scale * self._config.swim.push_pull_interval
         if now >= self._next_heal:
-            targets += self._heal_targets(table)
+            targets += self._heal_targets(table) + self._last_resort(table)
             self._next_heal = now + self._config.swim.heal_interval
         if now >= self.hints.deadline:
             targets += self.hints.fire(now, table)
@@ -118,6 +126,14 @@ class Healer:
         """See who is at the address `rival`, where somebody announces this node's own id."""
         self.hints.face(now, rival)
         self._rearm()
+
+    def forgot(self, addresses: list[str]) -> None:
+        """Members at `addresses` were dead for so long that their rows are gone."""
+        for address in addresses:
+            self._lost.pop(address, None)
+            self._lost[address] = None
+            if len(self._lost) > LOST_MAX:
+                del self._lost[next(iter(self._lost))]
 
     def still_unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
         """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered.
@@ -152,6 +168,22 @@ class Healer:
         away = [member.endpoint for member in table if member.precedence & STATE_MASK == State.DEAD]
         away += [Endpoint("", address) for address in self._unmet]
         return [away[int(self._rng.random() * away_count)]]
+
+    def _last_resort(self, table: MemberTable) -> list[Endpoint]:
+        """Somebody who may well never come back: shared, as the tries of the dead are, by all who are here."""
+        self._heal_turn += 1
+        count = len(self._lost) + table.count(State.LEFT)
+        if not count or (self._heal_turn % SELDOM and table.present > 1):
+            return []
+        if self._rng.random() * table.present >= HEAL_MULT * count:
+            return []
+        for address in [
+            member.alive.profile.address for member in table if member.precedence & STATE_MASK < State.LEFT
+        ]:
+            self._lost.pop(address, None)  # met again, or dead anew
+        places = [Endpoint("", address) for address in self._lost]
+        places += [member.endpoint for member in table if member.precedence & STATE_MASK == State.LEFT]
+        return [places[int(self._rng.random() * len(places))]] if places else []
 
     def _seed_targets(self, table: MemberTable) -> list[Endpoint]:
         seeds = self._config.seeds

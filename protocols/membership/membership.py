@@ -305,7 +305,7 @@ class Membership:
 
     def _housekeep(self, now: Instant) -> None:
         self._next_housekeeping = now + self._swim_config.push_pull_interval
-        self.swim.forget(now)
+        self._healer.forgot(self.swim.forget(now))
         self.evidence.fold()
         if self._view_kept != self.swim.view:
             self._view_kept = self.swim.view

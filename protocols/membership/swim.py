@@ -431,17 +431,21 @@ class Swim:
             if row is not None and row.precedence == suspicion.precedence:
                 self._accused(now, row, Accusation(node_id, with_state(row.precedence, State.DEAD), self._id))
 
-    def forget(self, now: Instant) -> None:
-        """Drop rows of members that have been dead or gone for longer than they are remembered."""
+    def forget(self, now: Instant) -> list[str]:
+        """Drop rows of members that have been dead or gone for longer than they are remembered.
+
+        Returns the addresses of those that were dead.
+        """
         horizon = now - self.config.swim.remember_dead
         if not self.table.count(State.DEAD) and not self.table.count(State.LEFT):
-            return
-        gone = [m.alive.node_id for m in self.table if m.precedence & STATE_MASK >= DEAD and m.since < horizon]
-        for node_id in gone:
-            if node_id != self._id:
-                self.table.remove(node_id)
-                self.view += 1
-                self._outbox.notify(Forgotten(node_id))
+            return []
+        gone = [m for m in self.table if m.precedence & STATE_MASK >= DEAD and m.since < horizon and m is not self.me]
+        for member in gone:
+            node_id = member.alive.node_id
+            self.table.remove(node_id)
+            self.view += 1
+            self._outbox.notify(Forgotten(node_id))
+        return [member.alive.profile.address for member in gone if member.state is State.DEAD]
 
     def _view_changed(self, now: Instant, before: Member | None, after: Member) -> None:
         self.view += 1

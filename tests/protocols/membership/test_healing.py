@@ -13,11 +13,13 @@ from protocols.core import NANOS_PER_S
 from protocols.membership.facts import Forgotten, JoinedMesh, MemberChanged
 from protocols.membership.healing import (
     AWAY_SAVED_MAX,
+    LOST_MAX,
     PEERS_SAVED_MAX,
     Healer,
     peers_to_remember,
     push_pull_scale,
 )
+from protocols.membership.hints import Hint, Suggest
 from protocols.membership.member import Believed, Member, State, precedence_of, with_state
 from protocols.membership.messages import Gossip, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
@@ -285,6 +287,86 @@ def test_the_dead_are_told_for_a_while_that_they_are() -> None:
     dead_once = [fact for fact in a.facts_of(MemberChanged) if fact.state is State.DEAD]
     assert len(dead_once) == 1
     assert b.sees("b") is State.ALIVE
+
+
+# Last resort.
+
+
+def test_a_cut_longer_than_anybody_is_remembered_heals_without_any_seed() -> None:
+    world = World()
+    hosts = [world.add(name, config_of(name, swim=FORGETFUL)).start() for name in "abcd"]
+    world.run(1)
+    for host in hosts[1:]:
+        host.request(Suggest((Hint(address_of("a")),)))
+    world.run_until(lambda: all_agree(hosts), 60)
+    world.split(("a", "b"), ("c", "d"))
+    world.run(2000)
+    assert [len(host.node.swim.table) for host in hosts] == [2, 2, 2, 2]
+    world.heal()
+    world.run_until(lambda: all_agree(hosts), 120)
+
+
+def test_one_who_left_is_found_though_all_whom_it_knew_have_gone_meanwhile() -> None:
+    """`d` came while `a` was away: of the two only `d` knows where the other may be."""
+    world = World()
+    a, b, c = world.mesh("a", "b", "c")
+    a.ask(Leave())
+    a.crash()
+    d = world.add("d", config_of("d", seeds=("b",))).start()
+    world.run_until(lambda: d.sees("a") is State.LEFT, 10)
+    for host in (b, c):
+        host.ask(Leave())
+        host.crash()
+    world.run(60)
+    a.start()
+    world.run_until(lambda: all_agree([a, d]), 120)
+
+
+def lonely_healer(*, here: int, left: int = 0) -> tuple[Healer, MemberTable, Member]:
+    """The healer of one of `here` nodes that are alive, and the table that all of them have."""
+    table = MemberTable()
+    me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)
+    table.insert(me)
+    for number in range(1, here + left):
+        announced = alive(f"n{number}")
+        state = State.ALIVE if number < here else State.LEFT
+        table.insert(Member(announced, with_state(announced.precedence, state), id_of("a"), 0))
+    healer = Healer(config_of("a"), Random(1), ())
+    healer.start(0)
+    return healer, table, me
+
+
+def tried(healer: Healer, table: MemberTable, me: Member, turns: int) -> list[str]:
+    """Addresses that are tried in so many turns, exchanges with those who are here left out."""
+    here = {member.alive.profile.address for member in table if member.state is State.ALIVE}
+    interval = config_of("a").swim.heal_interval
+    targets = [target for turn in range(turns) for target in healer.fire((2 + turn) * interval, table, me)]
+    return [target.address for target in targets if target.address not in here]
+
+
+def test_those_that_were_forgotten_last_are_tried_for_ever_and_seldom_unless_one_is_alone() -> None:
+    for here, times in ((1, 600), (4, 100)):
+        healer, table, me = lonely_healer(here=here)
+        healer.forgot([address_of(f"old{number}") for number in range(20)])
+        tries = tried(healer, table, me, 600)
+        assert len(tries) == times
+        assert set(tries) == {address_of(f"old{number}") for number in range(20 - LOST_MAX, 20)}
+
+
+def test_many_share_the_tries_of_those_that_were_forgotten_and_of_those_that_left() -> None:
+    healer, table, me = lonely_healer(here=400, left=1)
+    healer.forgot([address_of("old")])
+    tries = tried(healer, table, me, 6000)
+    together = 400 * len(tries) / 1000
+    assert 4 <= together <= 12, "tries of two by a mesh of 400 in six intervals"
+    assert set(tries) == {address_of("old"), address_of("n400")}
+
+
+def test_one_who_is_here_again_is_no_last_resort() -> None:
+    healer, table, me = lonely_healer(here=2)
+    healer.forgot([address_of("n1")])
+    assert tried(healer, table, me, 100) == []
+    assert healer._lost == {}
 
 
 # The peers file.
