@@ -30,6 +30,7 @@ from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
 from protocols.membership.member import Member, State
 from protocols.membership.messages import Ping, StreamPing
 from protocols.membership.swim import Swim
+from protocols.membership.telling import news_for
 from protocols.outbox import NEVER, Outbox
 
 QUESTIONS_MAX = 64
@@ -217,7 +218,7 @@ class Confirmer:
             check.sent += 1
             if check.sent == STREAM_PING_WITH and self._config.stream_probe:
                 self._outbox.send(row.endpoint, StreamPing(check.seq))
-            self._outbox.send(row.endpoint, Ping(check.seq, self._swim.news_for(check.about)))
+            self._outbox.send(row.endpoint, Ping(check.seq, news_for(self._swim, check.about)))
         last = check.sent >= CHECK_PINGS or row is None
         end = check.began + check_takes(self._config)
         check.next_ping = end if last else now + self._config.probe_timeout // 2

@@ -27,6 +27,7 @@ from protocols.membership.rtt_answers import RttDesk
 from protocols.membership.rumours import Rumour
 from protocols.membership.spreading import Spreading
 from protocols.membership.swim import Swim
+from protocols.membership.telling import answer_to, news_for
 from protocols.membership.views import MembershipStatus
 from protocols.membership.vitals import VitalsBook
 from protocols.meter import PerMinute
@@ -232,7 +233,7 @@ class Membership:
 
     def _ping(self, to: Endpoint, seq: int) -> None:
         vitals = None if self.nearness is None else self.vitals.own
-        self._outbox.send(to, Ping(seq, self.swim.news_for(to.node_id), vitals))
+        self._outbox.send(to, Ping(seq, news_for(self.swim, to.node_id), vitals))
 
     def _probe_indirectly(self, target_id: NodeId) -> None:
         target = self.table.get(target_id)
@@ -345,7 +346,7 @@ class Membership:
         if self._prober.out_of_touch:
             self._in_touch()
         answer = self._hear_from(now, sender, message.updates) if message.updates else None
-        news = self.swim.news_for(sender.node_id, answer)
+        news = news_for(self.swim, sender.node_id, answer)
         near = self.nearness
         if near is None:
             self._outbox.send(sender, Ack(message.probe, news))
@@ -358,7 +359,7 @@ class Membership:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
         if self.swim.hear(now, updates):
             self.farewell.correct(sender, updates)
-        return self.swim.answer(now, updates[0])
+        return answer_to(self.swim, now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
         if self._prober.out_of_touch:

@@ -390,11 +390,11 @@ class Swim:
             return
         precedence = (with_state(update.precedence, State.ALIVE)) + INCARNATION_STEP
         # An incarnation that this node never had comes with an announcement that it never made.
-        if self._is_spreading(now) or incarnation > row.incarnation + 1 or type(update) is Alive:
+        if self.is_spreading(now) or incarnation > row.incarnation + 1 or type(update) is Alive:
             alive = Alive(self._id, precedence, row.alive.profile)
             self.me = self.table.believe(now, row, alive, precedence, self._id)
             self.queue.put(alive)
-            if not self._is_spreading(now):
+            if not self.is_spreading(now):
                 self._announced_at = now  # nobody has heard this announcement: refutations have to say it for a while
         else:
             self.me = self.table.believe(now, row, row.alive, precedence, self._id)
@@ -404,7 +404,7 @@ class Swim:
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))
 
-    def _is_spreading(self, now: Instant) -> bool:
+    def is_spreading(self, now: Instant) -> bool:
         """Whether there may be members that do not know this node's profile yet, so that a refutation has to say it.
 
         One that takes the place of the announcement in the queue says it in any case (`gossip.py`).
@@ -461,47 +461,6 @@ class Swim:
             alive if member.precedence == (alive := member.alive).precedence else member.row(now)
             for member in self.table
         ]
-
-    def news_for(self, node_id: NodeId, answer: Update | None = None) -> tuple[Update, ...]:
-        """What to tell a member beside a probe or its ack: first of all what this node takes itself for, where that is
-        suspect or dead, so that it refutes (Lifeguard's buddy system; DESIGN 4); then the `answer` to its own doubts.
-        """
-        accusation = self._accusation_against(node_id)
-        if accusation is None and answer is None:
-            return self.queue.take(self.retransmits()) if self.queue.size else ()
-        first = tuple(update for update in (accusation, answer) if update is not None)
-        left = UPDATES_BYTES_MAX - sum(map(size_bound, first))
-        if left < 0:
-            first = first[:1]  # the answer is queued as well
-        queued = self.queue.take(self.retransmits(), budget=left)
-        return (*first, *(update for update in queued if update not in first))
-
-    def _accusation_against(self, node_id: NodeId) -> Accusation | None:
-        table = self.table
-        if not table.count(State.SUSPECT) and not table.count(State.DEAD):
-            return None
-        row = table.get(node_id)
-        if row is None or row.precedence & STATE_MASK in (ALIVE, LEFT):
-            return None
-        return Accusation(node_id, row.precedence, row.by)
-
-    def answer(self, now: Instant, first: Update) -> Update | None:
-        """What this node is, for a sender that still takes it for suspect or dead; None where it does not.
-
-        `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no
-        more, and whoever was cut off all that time would not hear of the refutation before the next exchange of tables.
-        It is queued as well, for the answer is one packet, and may be lost.
-        """
-        me = self.me
-        if first.node_id != self._id or type(first) is not Accusation or me is None or self.leaving:
-            return None
-        if first.precedence > me.precedence:
-            return None  # it speaks of a later life of this node (`outgrown`)
-        known = generation_of(first.precedence) == me.generation and not self._is_spreading(now)
-        word = Refutation(self._id, me.precedence) if known else Alive(self._id, me.precedence, me.alive.profile)
-        if self.queue.about(self._id) is None:
-            self.queue.put(word)
-        return word
 
 
 def _is_honest(alive: Alive) -> bool:
