@@ -309,6 +309,18 @@ def test_an_origin_that_does_not_keep_what_is_missing_any_more_says_so_and_nobod
     assert payloads(host) == ["b9", "b10"]
 
 
+def test_who_was_away_for_longer_than_the_window_gets_from_the_origin_what_is_kept() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 10 * WINDOW)])  # nobody but b itself may lead its mark on so far
+    assert payloads(host) == ["b1"]
+    host.world.run(1.5)
+    assert host.said_of(EventsWanted, "b") == [EventsWanted(1, 1)]
+    kept = (event("b", 10 * WINDOW - 1), event("b", 10 * WINDOW))
+    host.hears(endpoint_of("b"), Events(kept, True, 1, 10 * WINDOW))
+    host.world.run(0.1)
+    assert payloads(host) == ["b1", *(each.payload for each in kept)]
+
+
 def test_the_word_of_the_origin_closes_no_gap_while_the_disk_fails() -> None:
     host = met("b", "z")
     hears(host, [event("b", 1), event("b", 3)])
