@@ -15,6 +15,7 @@ from protocols.membership.coordinates import Coordinate, Vivaldi, estimate
 from protocols.membership.rtt import COORDINATES, PROBES, RttView
 
 SAMPLES_KEPT = 3
+_SAMPLES_BEFORE = 1 - SAMPLES_KEPT
 NANOS_PER_US = 1000
 US_PER_MS = 1000
 
@@ -57,7 +58,7 @@ class Nearness:
                 del peers[next(iter(peers))]
             peer = peers[member_id] = Peer()
         if rtt > 0:
-            peer.samples = (*peer.samples[1 - SAMPLES_KEPT :], rtt / NANOS_PER_US)
+            peer.samples = (*peer.samples[_SAMPLES_BEFORE:], rtt / NANOS_PER_US)
             peer.measured_at = now
         if coordinate is None:
             return
