@@ -9,6 +9,10 @@ who it is. Rules:
 - Whoever is asked pings X up to `CHECK_PINGS` times and answers within `check_takes`; a fresher answer of X than one
   probe interval is good enough without. One check of X serves all who ask meanwhile.
 - A silence is as long as the one who reports it knows (`evidence.py`): a question with a T is asked again until then.
+  It lasts from the first ping that stayed unanswered to the last one, and an old one is none: nobody knows what was
+  since. Whoever slept through a check begins it anew, for the answers may lie unread.
+- A silence of an earlier life of X than the one that the asker knows confirms nothing: X was started again since.
+- Numbers of questions and of pings never come again in a later life of the node: answers to the dead are no answers.
 - A question ends with the first of: enough members confirm, too few are left that still could, all have answered, its
   time is over. It ends once. Who does not answer confirms nothing: an older node, for one, does not know the question.
 - Everything is bounded: questions, members asked, checks, those who wait for one.
@@ -27,7 +31,7 @@ from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
 from protocols.detector.asleep import asleep_min
 from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
-from protocols.membership.member import Member, State
+from protocols.membership.member import GENERATION_BITS, Member, State, generation_of
 from protocols.membership.messages import Ping, StreamPing
 from protocols.membership.swim import Swim
 from protocols.membership.telling import news_for
@@ -44,6 +48,8 @@ STREAM_PING_WITH = 2
 """Together with which of them a ping goes over a stream: the first datagram is unanswered by then."""
 CHECK_SEQ_BASE = 1 << 61
 """Numbers of pings from here on are of checks; probes count from 1."""
+COUNT_BITS = 61 - GENERATION_BITS
+"""Of a number, how many count within one life; the generation stands above them."""
 MILLIS_MAX = (1 << 48) - 1
 ANSWER_WITHIN = 3 * NANOS_PER_S
 """What a question gives everybody, by default: a check, a stream that has to be dialled first, and room."""
@@ -78,8 +84,10 @@ class View(Struct, frozen=True):
     silent_for: Instant
     pings: int
 
-    def confirms(self, silent_for: Instant) -> bool:
-        return self.reach is Reach.SILENT and self.silent_for >= silent_for
+    def confirms(self, question: Question, life: int) -> bool:
+        """Whether it is what is asked for, of that generation of the member or of a later one."""
+        long_enough = self.reach is Reach.SILENT and self.silent_for >= question.silent_for
+        return long_enough and generation_of(self.precedence) >= life
 
 
 class Gathered(Struct, frozen=True):
@@ -89,10 +97,12 @@ class Gathered(Struct, frozen=True):
     question: Question
     views: tuple[View, ...]
     unheard: tuple[NodeId, ...]
+    life: int
+    """The generation of the member in question, as the asker knew it at the end; 0: it knew no such member."""
 
     @property
     def confirmations(self) -> int:
-        return _confirmations(self.question, self.views)
+        return _confirmations(self.question, self.views, self.life)
 
     @property
     def confirmed(self) -> bool:
@@ -130,9 +140,10 @@ class Confirmer:
         self._swim = swim
         self._evidence = evidence
         self._outbox = outbox
-        self._last_question = 0
+        self._asked = 0
+        """Questions so far, and below checks."""
         self._questions: dict[int, _Open] = {}
-        self._last_check = CHECK_SEQ_BASE
+        self._checked = 0
         self._checks: dict[NodeId, _Check] = {}
         self.deadline: Instant = NEVER
 
@@ -150,17 +161,24 @@ class Confirmer:
         table count as unheard. Not while `full`.
         """
         assert not self.full
-        self._last_question += 1
+        self._asked += 1
+        number = self._number(self._asked)
         waiting: dict[NodeId, None] = {}
-        asked = self._questions[self._last_question] = _Open(token, question, now + question.within, waiting, [])
+        asked = self._questions[number] = _Open(token, question, now + question.within, waiting, [])
         for node_id in tuple(dict.fromkeys(question.of))[:ASKED_MAX]:
             waiting[node_id] = None
             row = self._swim.table.get(node_id)
             if row is not None:
-                self._outbox.send(row.endpoint, AskReach(self._last_question, question.about))
-        gathered = self._finish(self._last_question, asked)
+                self._outbox.send(row.endpoint, AskReach(number, question.about))
+        gathered = self._finish(number, asked)
         self._rearm()
         return gathered
+
+    def _number(self, count: int) -> int:
+        """The `count`th number of this life."""
+        me = self._swim.me
+        assert me is not None, "a node that speaks has started"
+        return me.generation << COUNT_BITS | count
 
     def on_reached(self, now: Instant, sender: Endpoint, message: Reached) -> Gathered | None:
         """A member has answered; what was gathered, if the question ends with it."""
@@ -176,13 +194,15 @@ class Confirmer:
     def _finish(self, number: int, asked: _Open, *, late: bool = False) -> Gathered | None:
         """End a question that nothing can change any more, or that is out of time."""
         question = asked.question
-        confirmations = _confirmations(question, asked.views)
+        row = self._swim.table.get(question.about)
+        life = 0 if row is None else row.generation
+        confirmations = _confirmations(question, asked.views, life)
         settled = question.needed > 0 and not confirmations < question.needed <= confirmations + len(asked.waiting)
         if asked.waiting and not settled and not late:
             return None
         del self._questions[number]
         missing = tuple(node_id for node_id in dict.fromkeys(question.of) if _is_missing(node_id, asked.views))
-        return Gathered(asked.token, question, tuple(asked.views), missing)
+        return Gathered(asked.token, question, tuple(asked.views), missing, life)
 
     # Being asked.
 
@@ -195,8 +215,8 @@ class Confirmer:
             return
         check = self._checks.get(about)
         if check is None and len(self._checks) < CHECKS_MAX:
-            self._last_check += 1
-            check = self._checks[about] = _Check(about, self._last_check, now, now, 0, [])
+            self._checked += 1
+            check = self._checks[about] = _Check(about, CHECK_SEQ_BASE + self._number(self._checked), now, now, 0, [])
             self._ping(now, check)
         if check is None or len(check.waiting) >= WAITING_MAX:
             self._tell(now, (sender, message.question), about)
@@ -247,8 +267,8 @@ class Confirmer:
         accusers = self._swim.suspicions.accusers(about)[:ACCUSERS_MAX]
         answered = now if about == self._id else self._evidence.last_answer(about)
         silence = self._evidence.silence(about)
-        if silence is not None:
-            reach, silent_ms, pings = Reach.SILENT, _millis(now - silence.since), silence.pings
+        if silence is not None and now - silence.last < GAP_MAX:
+            reach, silent_ms, pings = Reach.SILENT, _millis(silence.last - silence.since), silence.pings
         else:
             lately = answered is not None and now - answered < GAP_MAX and row.state is not State.LEFT
             reach, silent_ms, pings = Reach.ANSWERS if lately else Reach.UNKNOWN, 0, 0
@@ -266,7 +286,10 @@ class Confirmer:
                 check.began = check.next_ping = now
                 check.sent = 0
         for check in [each for each in self._checks.values() if each.next_ping <= now]:
-            if now - check.began >= takes:
+            if now - check.next_ping > self._config.probe_timeout // 2:
+                check.began, check.sent = now, 0
+                self._ping(now, check)
+            elif now - check.began >= takes:
                 self._evidence.unanswered(now, check.about, check.began, check.sent)
                 self._end_check(now, check)
             else:
@@ -282,8 +305,8 @@ class Confirmer:
         self.deadline = min(self.deadline, deadline)
 
 
-def _confirmations(question: Question, views: Iterable[View]) -> int:
-    return sum(view.confirms(question.silent_for) for view in views)
+def _confirmations(question: Question, views: Iterable[View], life: int) -> int:
+    return sum(view.confirms(question, life) for view in views)
 
 
 def _is_missing(node_id: NodeId, views: Iterable[View]) -> bool:

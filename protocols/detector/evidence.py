@@ -79,9 +79,12 @@ class Evidence:
         return silence
 
     def fold(self) -> None:
-        """Forget the oldest answers; how many round trips they were, and how long, is kept."""
+        """Forget the oldest answers; how many round trips they were, and how long, is kept, and what silences they
+        have ended."""
         old = self._answers[:-ANSWERS_MAX]
         if old:
+            for node_id in [each for each in self._silent if self.silence(each) is None]:
+                del self._silent[node_id]
             del self._answers[:-ANSWERS_MAX]
             timed = _round_trips(old)
             self._folded += len(timed)

@@ -51,7 +51,7 @@ class Due(Struct, frozen=True):
     ping: NodeId = ""
     nack: tuple[Relay, ...] = ()
     sent: Instant = UNTIMED
-    """When the one that failed was pinged."""
+    """When the one that failed was pinged; `UNTIMED` where that does not tell how long it has been silent."""
     helpers: tuple[NodeId, ...] = ()
     """Who was asked about it."""
     helpers_heard: tuple[NodeId, ...] = ()
@@ -185,7 +185,10 @@ class Prober:
             self._over_stream = False
         self.out_of_touch = False
         if failed:
-            helpers, helpers_heard, sent = self._helpers, self._helpers_heard, self.pinged_at
+            helpers, helpers_heard = self._helpers, self._helpers_heard
+            # Who slept has not read what came meanwhile: that is no silence of the target.
+            slept = now - self._next_probe_at > self._config.probe_timeout
+            sent = UNTIMED if slept else self.pinged_at
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
             silent = len(helpers) - len(helpers_heard)
             self._health.worse(silent if helpers else 1)

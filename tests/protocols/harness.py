@@ -196,6 +196,13 @@ class Host:
         self.crash()
         return self.start()
 
+    def sleep(self, seconds: float) -> None:
+        """Be frozen while the others go on; what is said to it meanwhile is lost. Then its timers are due."""
+        frozen, self.core = self.node, None
+        self.world.run(seconds)
+        self.core = frozen
+        self.feed(Woke())
+
     # The driver.
 
     def feed(self, event: Event) -> None:

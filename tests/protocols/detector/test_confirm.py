@@ -15,66 +15,28 @@ from protocols.detector.confirm import (
     CHECKS_MAX,
     QUESTIONS_MAX,
     WAITING_MAX,
-    Confirmer,
-    Gathered,
     Question,
     check_takes,
 )
 from protocols.detector.messages import AskReach, Reach, Reached
 from protocols.membership.member import State, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, StreamPing
-from protocols.outbox import NEVER, Outbox
+from protocols.outbox import NEVER
+from tests.protocols.detector.confirm_kit import (
+    OTHERS,
+    answers,
+    asked,
+    fresh_for,
+    ids,
+    numbered,
+    questioner,
+    silent,
+    told,
+    tries,
+)
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 SECOND = NANOS_PER_S
-OTHERS = ("b", "c", "d", "e")
-
-
-class Questioner:
-    """Asks on behalf of one node of a world, as a part of its core would: what comes of it is kept."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-        self.gathered: list[Gathered] = []
-        self.outbox = Outbox()
-        membership = host.node.membership
-        self.confirmer = Confirmer(
-            id_of(host.name), host.config.swim, membership.swim, membership.evidence, self.outbox
-        )
-
-    def ask(self, question: Question, token: int = 7) -> None:
-        self._keep(self.confirmer.ask(self.host.world.now, token, question))
-
-    def hears(self, name: str, message: Reached) -> None:
-        self._keep(self.confirmer.on_reached(self.host.world.now, endpoint_of(name), message))
-
-    def fire(self) -> None:
-        for each in self.confirmer.fire(self.host.world.now):
-            self._keep(each)
-
-    def _keep(self, gathered: Gathered | None) -> None:
-        if gathered is not None:
-            self.gathered.append(gathered)
-
-
-def questioner(*names: str) -> Questioner:
-    """A node that knows `names`, none of which exists: a test speaks for them."""
-    host = World().add("a").start()
-    host.world.run(0.001)
-    host.hears(endpoint_of("z"), Gossip(tuple(alive(name) for name in names)))
-    return Questioner(host)
-
-
-def ids(*names: str) -> tuple[str, ...]:
-    return tuple(id_of(name) for name in names)
-
-
-def silent(question: int, seconds: float) -> Reached:
-    return Reached(question, Reach.SILENT, precedence_of(1, 0, State.SUSPECT), silent_ms=int(seconds * 1000), pings=3)
-
-
-def answers(question: int) -> Reached:
-    return Reached(question, Reach.ANSWERS, precedence_of(1, 0, State.ALIVE), has_answered=True)
 
 
 # The question.
@@ -84,7 +46,7 @@ def test_it_is_put_to_each_member_once_over_a_stream() -> None:
     asker = questioner(*OTHERS, "x")
     asker.ask(Question(id_of("x"), ids("b", "c", "b", "a", "c"), needed=2))
     sent = [(effect.to.node_id, effect.message) for effect in asker.outbox.drain() if isinstance(effect, Send)]
-    assert sent == [(id_of(name), AskReach(1, id_of("x"))) for name in ("b", "c", "a")]
+    assert sent == [(id_of(name), AskReach(numbered(1), id_of("x"))) for name in ("b", "c", "a")]
     assert AskReach.carrier is Reached.carrier is Carrier.STREAM
 
 
@@ -110,7 +72,7 @@ def test_it_ends_as_soon_as_too_few_are_left_that_could_confirm() -> None:
     asker.ask(Question(id_of("x"), ids(*OTHERS), needed=3))
     asker.hears("b", answers(1))
     assert asker.gathered == []
-    asker.hears("c", Reached(1, Reach.UNKNOWN))
+    asker.hears("c", Reached(numbered(1), Reach.UNKNOWN))
     [gathered] = asker.gathered
     assert (gathered.confirmed, gathered.confirmations) == (False, 0)
     assert gathered.unheard == ids("d", "e")
@@ -190,7 +152,8 @@ def test_it_ends_once_with_what_a_plain_count_gives(needed: int, said: list[tupl
     first: dict[str, bool] = {}
     for name, reach, seconds in said:
         first.setdefault(name, reach is Reach.SILENT and seconds >= 10)
-        asker.hears(name, Reached(1, reach, silent_ms=seconds * 1000))
+        precedence = precedence_of(1, 0, State.SUSPECT)
+        asker.hears(name, Reached(numbered(1), reach, precedence, silent_ms=seconds * 1000))
     asker.host.world.run(ANSWER_WITHIN / SECOND)
     asker.fire()
     [gathered] = asker.gathered
@@ -198,18 +161,6 @@ def test_it_ends_once_with_what_a_plain_count_gives(needed: int, said: list[tupl
 
 
 # Being asked.
-
-
-def asked(host: Host, about: str, number: int = 1, by: str = "asker") -> None:
-    host.hears(endpoint_of(by), AskReach(number, id_of(about)))
-
-
-def told(host: Host, to: str = "asker") -> list[Reached]:
-    return host.said_of(Reached, to)
-
-
-def tries(host: Host, about: str) -> list[Ping]:
-    return [ping for ping in host.said_of(Ping, about) if ping.probe >= CHECK_SEQ_BASE]
 
 
 def test_it_pings_and_tells_that_it_was_answered() -> None:
@@ -222,12 +173,6 @@ def test_it_pings_and_tells_that_it_was_answered() -> None:
     assert told(host) == [Reached(1, Reach.ANSWERS, precedence_of(1, 0, State.ALIVE), (), True)]
     world.run(5)
     assert len(tries(host, "b")) == 1
-
-
-def fresh_for(host: Host, name: str) -> int:
-    """Nanoseconds since `name` answered `host`."""
-    answered = host.node.membership.evidence.last_answer(id_of(name))
-    return host.world.now - answered if answered is not None else 1 << 60
 
 
 def test_who_answered_a_moment_ago_is_not_bothered() -> None:
@@ -400,7 +345,9 @@ def test_an_ack_counts_only_from_the_one_that_was_pinged() -> None:
 def test_the_largest_numbers_that_the_wire_allows_change_nothing() -> None:
     asker = questioner(*OTHERS, "x")
     asker.ask(Question(id_of("x"), ids("b", "c"), needed=2, silent_for=10 * SECOND))
-    most = Reached(1, Reach.ANSWERS, (1 << 62) - 1, ids("b"), True, (1 << 48) - 1, (1 << 48) - 1, (1 << 31) - 1)
+    most = Reached(
+        numbered(1), Reach.ANSWERS, (1 << 62) - 1, ids("b"), True, (1 << 48) - 1, (1 << 48) - 1, (1 << 31) - 1
+    )
     asker.hears("b", most)
     [gathered] = asker.gathered
     assert not gathered.confirmed  # it says how long, and that the member answers

@@ -79,6 +79,19 @@ def test_pings_far_apart_are_two_silences() -> None:
     assert (silence.since, silence.pings) == (late, 1)
 
 
+def test_a_silence_that_an_answer_ended_does_not_come_back_when_the_answer_is_forgotten() -> None:
+    evidence = Evidence()
+    evidence.unanswered(2 * SECOND, "x", 1 * SECOND)
+    evidence.unanswered(2 * SECOND, "y", 1 * SECOND)
+    evidence.note(("x", 3 * SECOND, 3 * SECOND))
+    for number in range(ANSWERS_MAX):
+        evidence.note((f"a{number}", 4 * SECOND, 4 * SECOND))
+    evidence.fold()
+    assert evidence.last_answer("x") is None
+    assert evidence.silence("x") is None
+    assert evidence.silence("y") is not None
+
+
 def test_it_is_bounded_and_forgets_the_oldest() -> None:
     evidence = Evidence()
     for number in range(1000):
@@ -151,6 +164,23 @@ def test_a_lost_ping_that_is_answered_through_a_helper_is_no_round_trip() -> Non
     assert after.probe_rtt_count - before.probe_rtt_count < after.probes - before.probes - 5
     assert after.probes_failed == before.probes_failed
     assert host.node.membership.evidence.silence(id_of("b")) is None
+
+
+def test_a_probe_that_this_node_slept_through_shows_no_silence_before_it_woke_up() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b")
+    world.run_until(lambda: host.node.membership.status(world.now).probes > 0)
+    host.world.split(("a",), ("b",))
+    host.hush()
+    world.run_until(lambda: bool(host.said_of(Ping, "b")), 3)
+    host.sleep(20)
+    silence = host.node.membership.evidence.silence(id_of("b"))
+    assert silence is not None
+    assert silence.since == silence.last == world.now
+    world.run(5)
+    silence = host.node.membership.evidence.silence(id_of("b"))
+    assert silence is not None
+    assert silence.last - silence.since >= SECOND
 
 
 def test_what_is_remembered_of_answers_does_not_grow_with_time() -> None:

@@ -1,0 +1,84 @@
+"""What the tests of quorum confirmation share: somebody who asks, answers that were never given, and being asked."""
+
+from __future__ import annotations
+
+from protocols.detector.confirm import CHECK_SEQ_BASE, COUNT_BITS, Confirmer, Gathered, Question
+from protocols.detector.messages import AskReach, Reach, Reached
+from protocols.membership.member import State, precedence_of
+from protocols.membership.messages import Gossip, Ping
+from protocols.outbox import Outbox
+from tests.protocols.harness import Host, World, alive, endpoint_of, id_of
+
+OTHERS = ("b", "c", "d", "e")
+
+
+class Questioner:
+    """Asks on behalf of one node of a world, as a part of its core would: what comes of it is kept."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.gathered: list[Gathered] = []
+        self.outbox = Outbox()
+        membership = host.node.membership
+        self.confirmer = Confirmer(
+            id_of(host.name), host.config.swim, membership.swim, membership.evidence, self.outbox
+        )
+
+    def ask(self, question: Question, token: int = 7) -> None:
+        self._keep(self.confirmer.ask(self.host.world.now, token, question))
+
+    def hears(self, name: str, message: Reached) -> None:
+        self._keep(self.confirmer.on_reached(self.host.world.now, endpoint_of(name), message))
+
+    def fire(self) -> None:
+        for each in self.confirmer.fire(self.host.world.now):
+            self._keep(each)
+
+    def _keep(self, gathered: Gathered | None) -> None:
+        if gathered is not None:
+            self.gathered.append(gathered)
+
+
+def questioner(*names: str) -> Questioner:
+    """A node that knows `names`, none of which exists: a test speaks for them."""
+    host = World().add("a").start()
+    host.world.run(0.001)
+    host.hears(endpoint_of("z"), Gossip(tuple(alive(name) for name in names)))
+    return Questioner(host)
+
+
+def ids(*names: str) -> tuple[str, ...]:
+    return tuple(id_of(name) for name in names)
+
+
+def numbered(count: int, life: int = 1) -> int:
+    """The number of the `count`th question that a node asks in that life."""
+    return life << COUNT_BITS | count
+
+
+def silent(question: int, seconds: float, *, life: int = 1) -> Reached:
+    """An answer to the first, the second … question of a first life; `life`: of the one who is silent."""
+    precedence = precedence_of(life, 0, State.SUSPECT)
+    return Reached(numbered(question), Reach.SILENT, precedence, silent_ms=int(seconds * 1000), pings=3)
+
+
+def answers(question: int) -> Reached:
+    return Reached(numbered(question), Reach.ANSWERS, precedence_of(1, 0, State.ALIVE), has_answered=True)
+
+
+def asked(host: Host, about: str, number: int = 1, by: str = "asker") -> None:
+    host.hears(endpoint_of(by), AskReach(number, id_of(about)))
+
+
+def told(host: Host, to: str = "asker") -> list[Reached]:
+    return host.said_of(Reached, to)
+
+
+def tries(host: Host, about: str) -> list[Ping]:
+    return [ping for ping in host.said_of(Ping, about) if ping.probe >= CHECK_SEQ_BASE]
+
+
+def fresh_for(host: Host, name: str) -> int:
+    """Nanoseconds since `name` answered `host`."""
+    answered = host.node.membership.evidence.last_answer(id_of(name))
+    return host.world.now - answered if answered is not None else 1 << 60
