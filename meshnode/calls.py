@@ -99,6 +99,7 @@ class Inspection(Outcome, frozen=True, tag="inspection"):
     pid: int
     version: str
     rss_bytes: int
+    """0 where the machine does not tell."""
     mcp_url: str
     """Empty while MCP over HTTP is not served."""
     drops: dict[str, int]

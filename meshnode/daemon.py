@@ -33,7 +33,7 @@ from meshnode.errors import ExitCode, MeshError
 from meshnode.executors.pool import Executors
 from meshnode.fact_log import FactLog
 from meshnode.logs import Log, configure_logs
-from meshnode.machine import report_machine
+from meshnode.machine import report_machine, resident_bytes
 from meshnode.namesakes import identity_in_use, name_taken
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
@@ -160,6 +160,7 @@ class Daemon:
         self._fact_log = FactLog(log, entry.identity.node_id, entry.name)
         self._joined = False
         self._started_at = time.monotonic()
+        self._started_unix_s = round(time.time(), 3)
 
     @property
     def address(self) -> str:
@@ -451,16 +452,13 @@ class Daemon:
         return await self._admission.create_token(command)
 
     def _inspect(self) -> Inspection:
-        import psutil
-
         assert self._transport is not None
         assert self._driver is not None
-        process = psutil.Process()
-        times = process.cpu_times()
+        times = os.times()
         return Inspection(
             pid=os.getpid(),
             version=VERSION,
-            rss_bytes=process.memory_info().rss,
+            rss_bytes=resident_bytes(),
             mcp_url=self.mcp_url,
             drops=dict(self._transport.drops),
             saves=self._driver.saves,
@@ -469,6 +467,6 @@ class Daemon:
             traffic=self._transport.traffic.by_type(),
             commit_s=round(self._driver.commit_s, 3),
             cpu_s=times.user + times.system,
-            started_unix_s=process.create_time(),
+            started_unix_s=self._started_unix_s,
             metrics_url=self.metrics_url or self.mcp_url.replace("/mcp", "/metrics"),
         )

@@ -21,6 +21,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from meshnode.cli.findings import Case, Finding, Status
+from meshnode.cli.status_text import memory_text
 from meshnode.config import ExecHandler, PythonHandler, load_config, parse_address
 from meshnode.datadir import DataDir, read_note
 from meshnode.errors import MeshError
@@ -123,7 +124,7 @@ def check_daemon(case: Case) -> Iterator[Finding]:
     case.status, case.inspection = status, inspection
     detail = (
         f"pid {inspection.pid}, {status.phase}, {status.members_alive} members alive, "
-        f"{inspection.rss_bytes / 1e6:.0f} MB"
+        f"{memory_text(inspection.rss_bytes)}"
     )
     if status.storage_error:
         hint = "Free or repair the disk; the node goes on by itself."

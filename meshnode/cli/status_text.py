@@ -43,7 +43,7 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
         ("disk", status.storage_error or f"well ({daemon.saves} saves in {daemon.commits} commits)"),
         ("dropped", dropped or "nothing"),
         ("streams", f"{daemon.streams_open} open"),
-        ("process", f"pid {daemon.pid}, {daemon.rss_bytes / 1e6:.0f} MB, meshnode {daemon.version}"),
+        ("process", f"pid {daemon.pid}, {memory_text(daemon.rss_bytes)}, meshnode {daemon.version}"),
     ]
     text = pairs(lines)
     return f"{text}\n\n{_traffic_text(daemon.traffic)}" if daemon.traffic else text
@@ -109,6 +109,10 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
         f"{first:<{widths[0]}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
         for first, *rest in rows
     )
+
+
+def memory_text(rss_bytes: int) -> str:
+    return f"{rss_bytes / 1e6:.0f} MB" if rss_bytes else "memory not known"
 
 
 def bytes_text(count: int) -> str:

@@ -185,7 +185,12 @@ def _work(status: NodeStatus, daemon: Inspection) -> list[Family]:
             "For how long the commit under way has been waiting for the disk; 0 where there is none.",
             daemon.commit_s,
         ),
-        _one("process_resident_memory_bytes", "gauge", "Resident memory of the daemon.", daemon.rss_bytes),
+        Family(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory of the daemon; absent where the machine does not tell it.",
+            (Sample(daemon.rss_bytes),) if daemon.rss_bytes else (),
+        ),
         _one("process_cpu_seconds_total", "counter", "Processor time of the daemon, without bodies.", daemon.cpu_s),
         _one("process_start_time_seconds", "gauge", "When the daemon started, in Unix time.", daemon.started_unix_s),
     ]

@@ -56,10 +56,11 @@ class VitalsView(Struct, frozen=True):
 
 
 class ReportMachine(Command, frozen=True, tag="report_machine"):
-    """From the driver, every few seconds: how busy its machine is. In thousandths; what is outside is cut off."""
+    """From the driver, every few seconds: how busy its machine is. In thousandths; what is outside is cut off.
+    None: it cannot be told, or not any more."""
 
-    cpu: int
-    memory: int
+    cpu: int | None
+    memory: int | None
 
 
 class Reported(Outcome, frozen=True, tag="reported"):
@@ -87,8 +88,7 @@ class VitalsBook:
 
     def report(self, machine: ReportMachine) -> None:
         own = self._own
-        cpu, memory = (max(0, min(each, WHOLE)) for each in (machine.cpu, machine.memory))
-        self._own = Vitals(own.queued, own.running, own.capacity, cpu, memory)
+        self._own = Vitals(own.queued, own.running, own.capacity, _part(machine.cpu), _part(machine.memory))
 
     @property
     def own(self) -> Vitals:
@@ -117,6 +117,10 @@ class VitalsBook:
 
     def own_view(self) -> VitalsView:
         return _view(self.own, 0)
+
+
+def _part(per_mille: int | None) -> int | None:
+    return None if per_mille is None else max(0, min(per_mille, WHOLE))
 
 
 def _view(vitals: Vitals, age: Instant) -> VitalsView:

@@ -98,8 +98,10 @@ def test_an_old_silence_is_told_as_unknown_where_there_is_no_place_to_try() -> N
         asked(host, "b", number)
         return told(host)[-1]
 
+    world.run(5)
     known = host.node.membership.evidence.silence(id_of("b"))
     assert known is not None
+    assert known.last < world.now  # who is dead is not probed
     lately = asked_while_busy(1)
     assert (lately.question, lately.reach, lately.silent_ms) == (
         1,

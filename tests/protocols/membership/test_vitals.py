@@ -164,6 +164,14 @@ def test_a_report_is_taken_in_at_any_time_of_life() -> None:
     assert host.node.vitals.own == Vitals(0, 0, 4, 1, 2)
 
 
+def test_what_cannot_be_told_any_more_is_not_known_any_more() -> None:
+    host = World().add("a").start()
+    host.ask(ReportMachine(1, 2))
+    host.ask(ReportMachine(None, 3))
+    assert host.node.vitals.own == Vitals(0, 0, 4, None, 3)
+    assert host.node.vitals.own_view().cpu is None
+
+
 @given(st.integers(), st.integers(), st.integers(0), st.integers(0), st.integers(0))
 @settings(max_examples=200, deadline=None)
 def test_what_is_told_is_within_its_bounds_whatever_is_counted(
