@@ -19,6 +19,7 @@ import random
 import secrets
 import socket
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -110,7 +111,11 @@ class Lan:
         self._lock = threading.Lock()
         self._names: dict[str, None] = {}
         self._zeroconf = zeroconf.Zeroconf(interfaces=self.interfaces, use_asyncio=False)
-        self._browser = zeroconf.ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
+        try:
+            self._browser = zeroconf.ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._changed])
+        except BaseException:
+            self._zeroconf.close()  # or its thread and sockets would stay, and those of the next try beside them
+            raise
 
     def __len__(self) -> int:
         """Services that are known."""
@@ -173,10 +178,18 @@ class Discovery:
     """Runs a `Lan` for as long as the daemon runs. `suggest` takes what it finds, and says how much of it was new."""
 
     def __init__(
-        self, announced: Announced, suggest: Callable[[tuple[Hint, ...]], Awaitable[int]], *, announce: bool = True
+        self,
+        announced: Announced,
+        suggest: Callable[[tuple[Hint, ...]], Awaitable[int]],
+        *,
+        announce: bool = True,
+        open_lan: Callable[[Sequence[str]], Lan] = Lan,
+        retry_s: float = RETRY_S,
     ) -> None:
         """Without `announce` it only looks, as a node does that is not of the mesh yet."""
         self._announced = announced
+        self._open_lan = open_lan
+        self._retry_s = retry_s
         self._announces = announce
         self._suggest = suggest
         self._threads = trio.CapacityLimiter(4)
@@ -185,7 +198,8 @@ class Discovery:
         """What the last look saw: services by what was made of them."""
 
     async def run(self) -> None:
-        """Announce and look until cancelled. Trouble with the network is logged, and tried again for ever."""
+        """Announce and look until cancelled. Trouble with the network is logged, and tried again for ever; so is
+        whatever else goes wrong, for a node lives without this, and strangers have a say in what the library reads."""
         # They warn, with tracebacks, of what strangers send, and of an announcement that is cut short by the end.
         for noisy in ("zeroconf", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -193,22 +207,28 @@ class Discovery:
             log.warning("this node listens on loopback: zeroconf reaches nodes on this machine only")
         complained = ""
         while True:
-            interfaces = multicast_interfaces(self._announced.listen_host, present_addresses())
             try:
-                if not interfaces:
-                    raise OSError("no interface with an IPv4 address is up")
-                lan = await trio.to_thread.run_sync(Lan, interfaces, limiter=self._threads)
-            except (OSError, zeroconf.Error) as error:
-                if complained != str(error):
-                    complained = str(error)
-                    log.warning("zeroconf does not work now; it is tried again", error=complained)
-                await trio.sleep(RETRY_S)
+                await self._open_and_use()
                 continue
-            try:
-                await self._use(lan)
-            finally:
-                with trio.move_on_after(CLOSE_S, shield=True):
-                    await trio.to_thread.run_sync(lan.close, limiter=self._threads, abandon_on_cancel=True)
+            except (OSError, zeroconf.Error) as error:
+                complaint = str(error)
+            except Exception as error:
+                complaint = "".join(traceback.format_exception(error))
+            if complained != complaint:
+                complained = complaint
+                log.warning("zeroconf does not work now; it is tried again", error=complained)
+            await trio.sleep(self._retry_s)
+
+    async def _open_and_use(self) -> None:
+        interfaces = multicast_interfaces(self._announced.listen_host, present_addresses())
+        if not interfaces:
+            raise OSError("no interface with an IPv4 address is up")
+        lan = await trio.to_thread.run_sync(self._open_lan, interfaces, limiter=self._threads)
+        try:
+            await self._use(lan)
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await trio.to_thread.run_sync(lan.close, limiter=self._threads, abandon_on_cancel=True)
 
     async def _use(self, lan: Lan) -> None:
         """Until the machine's addresses change."""

@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import trio
@@ -161,6 +161,38 @@ async def test_garbage_stops_nothing(lan: Lan) -> None:
             nursery.cancel_scope.cancel()
     finally:
         await trio.to_thread.run_sync(other.close)
+
+
+class Stumbling(Lan):
+    """Fails where nobody foresaw it, in the first of its lives."""
+
+    lives = 0
+
+    def __init__(self, interfaces: Sequence[str]) -> None:
+        super().__init__(interfaces)
+        type(self).lives += 1
+        self.life = self.lives
+
+    def look(self) -> list[Found]:
+        assert self.life > 1, "a record that the library cannot read"
+        return super().look()
+
+
+async def test_what_nobody_foresaw_is_logged_and_tried_again_and_stops_no_node(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mesh = Mesh()
+    other = Lan(LOOPBACK)
+    try:
+        await trio.to_thread.run_sync(other.announce, node("h", 7008))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Discovery(node("i"), mesh, open_lan=Stumbling, retry_s=0.01).run)
+            await mesh.was_told(Hint("127.0.0.1:7008", "h" * 26))
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.to_thread.run_sync(other.close)
+    assert Stumbling.lives == 2
+    assert "a record that the library cannot read" in caplog.text
 
 
 async def test_a_copy_of_a_node_is_announced_beside_it() -> None:
