@@ -67,9 +67,12 @@ class Names:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None  # what is asked for the last time, while the node stops, begins no lookup
 
     def known(self, host: str) -> tuple[str, ...]:
         """The addresses of `host` as far as they are known, best first; a newer answer is fetched if it is time."""

@@ -126,6 +126,14 @@ async def test_lookups_that_hang_take_few_threads_and_the_rest_of_the_node_none(
         assert sum(server.asked.values()) <= WAITING_MAX
 
 
+async def test_what_is_asked_while_the_node_stops_is_answered_with_what_is_known() -> None:
+    async with Lookups(NameServer(one=["192.0.2.1"]), fresh_s=0.0) as names:
+        await names.addresses("one")
+    assert names.known("one") == ("192.0.2.1",)
+    assert names.known("two") == ()
+    assert await names.addresses("two") == ()
+
+
 async def test_a_name_with_many_addresses_keeps_a_bounded_number_of_them() -> None:
     server = NameServer(one=[f"192.0.2.{number}" for number in range(200)] * 2)
     async with Lookups(server) as names:
