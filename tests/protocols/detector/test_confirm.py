@@ -185,6 +185,15 @@ def test_who_answered_a_moment_ago_is_not_bothered() -> None:
     assert tries(host, "b") == []
 
 
+def test_who_answered_a_moment_ago_and_then_did_not_is_tried() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b", "c")
+    world.run_until(lambda: fresh_for(host, "b") < SECOND // 2)
+    host.node.membership.evidence.unanswered(world.now + 1, id_of("b"), world.now + 1)
+    asked(host, "b")
+    assert (told(host), len(tries(host, "b"))) == ([], 1)
+
+
 def test_a_dead_node_is_tried_several_times_and_the_silence_grows_with_every_question() -> None:
     world = World()
     host, other, _ = world.mesh("a", "b", "c")
