@@ -245,12 +245,18 @@ class Discovery:
 
     async def _announce(self, lan: Lan) -> None:
         announce = partial(lan.announce, self._announced)
-        try:
-            await trio.to_thread.run_sync(announce, limiter=self._threads, abandon_on_cancel=True)
-        except (OSError, zeroconf.Error) as error:
-            log.warning("this node is not announced on the LAN, and only looks for others", error=repr(error))
-        else:
-            log.info("announced on the LAN", interfaces=",".join(lan.interfaces))
+        complained = False
+        while True:
+            try:
+                await trio.to_thread.run_sync(announce, limiter=self._threads, abandon_on_cancel=True)
+            except (OSError, zeroconf.Error) as error:
+                if not complained:
+                    complained = True
+                    log.warning("this node is not announced on the LAN yet; it is tried again", error=repr(error))
+                await trio.sleep(self._retry_s)
+            else:
+                log.info("announced on the LAN", interfaces=",".join(lan.interfaces))
+                return
 
     async def _look(self, lan: Lan) -> None:
         services = await trio.to_thread.run_sync(lan.look, limiter=self._threads, abandon_on_cancel=True)

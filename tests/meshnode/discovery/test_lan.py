@@ -195,6 +195,25 @@ async def test_what_nobody_foresaw_is_logged_and_tried_again_and_stops_no_node(
     assert "a record that the library cannot read" in caplog.text
 
 
+class Hoarse(Lan):
+    """Cannot be heard at first."""
+
+    tries = 0
+
+    def announce(self, announced: Announced) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise OSError("the network is unreachable")
+        super().announce(announced)
+
+
+async def test_a_node_that_could_not_be_announced_is_announced_later(lan: Lan) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Discovery(node("j"), Mesh(), open_lan=Hoarse, retry_s=0.01).run)
+        await look_until(lan, 1)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_copy_of_a_node_is_announced_beside_it() -> None:
     """Two processes with one id: the LAN must not hide the one from the other."""
     first, second = Lan(LOOPBACK), Lan(LOOPBACK)

@@ -157,6 +157,16 @@ def test_the_adjustment_is_half_of_what_the_last_twenty_samples_were_longer() ->
     assert estimate(node.coordinate, Coordinate(peer.position, 490, 100, 0))[0] == pytest.approx(10_700, abs=2)
 
 
+def test_the_adjustment_is_of_what_is_left_once_the_node_has_moved() -> None:
+    node = Vivaldi("a")
+    node.error = 0.3
+    # It moves out by 2 of the 8 ms that are missing, and is lifted by the same part of both heights.
+    node.sample("b", Coordinate((10_000, *ORIGIN[1:]), 10, 0, 0), 18_020.0)
+    assert node.coordinate.position[0] == pytest.approx(-2_000, abs=2)
+    assert node.coordinate.height == round(10 + 20 * 0.2)
+    assert node.coordinate.adjustment == pytest.approx((18_020 - 12_024) / 40, abs=1)
+
+
 def test_a_negative_estimate_is_none() -> None:
     near = Coordinate(ORIGIN, 100, -5_000, 100)
     assert estimate(near, near)[0] == 200
