@@ -125,6 +125,7 @@ def test_two_nodes_at_one_place_are_pushed_apart_in_directions_of_their_own() ->
         rtt, _ = estimate(Coordinate(node.coordinate.position, 0, 0, 0), Coordinate(ORIGIN, 0, 0, 0))
         assert rtt == pytest.approx(1_000, abs=3)
         positions.add(node.coordinate.position)
+        assert node.coordinate.adjustment == 7_000 / 40  # which are still missing
     assert len(positions) == 3
 
 
