@@ -32,6 +32,7 @@ from meshnode.driver import Driver
 from meshnode.errors import ExitCode, MeshError
 from meshnode.executors.pool import Executors
 from meshnode.fact_log import FactLog
+from meshnode.joining import JoinReply, JoinRequest
 from meshnode.logs import Log, configure_logs
 from meshnode.machine import report_machine, resident_bytes
 from meshnode.namesakes import identity_in_use, name_taken
@@ -238,7 +239,7 @@ class Daemon:
             on_message=self._on_message,
             on_drop=self._on_drop,
             on_unknown_key=self._on_unknown_key,
-            on_join=self._admission.on_join if self._admission else None,
+            on_join=self._let_in if self._admission else None,
             on_twin=self._on_twin,
             generation=saved_generation(self._saved) + 1,
         )
@@ -342,6 +343,12 @@ class Daemon:
         nursery.cancel_scope.cancel()
 
     # From the parts.
+
+    async def _let_in(self, request: JoinRequest) -> JoinReply:
+        """For the join desk: whoever knocks waits until this node knows that it is no copy of another, and serves."""
+        assert self._admission is not None
+        await self._serving.wait()
+        return await self._admission.on_join(request)
 
     def _on_message(self, sender: Endpoint, message: Message) -> None:
         if self._driver is not None:
@@ -449,6 +456,7 @@ class Daemon:
                 "This node does not hold the key of the mesh's certificate authority, so it can not make tokens.",
                 "Run `meshnode token` on the node that made the mesh (`meshnode init`).",
             )
+        await self._serving.wait()
         return await self._admission.create_token(command)
 
     def _inspect(self) -> Inspection:

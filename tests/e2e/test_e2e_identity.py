@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
+from meshnode.datadir import read_note, write_note
+from meshnode.joining import join_mesh
+from meshnode.token import format_token, parse_token
+from meshnode.transport.addresses import split_address
 from scripts.localmesh import LocalNode, StartError
 from tests.e2e.e2e_lan import lan_of, why_no_lan
+from tests.e2e.e2e_relay import Relay
 from tests.e2e.e2e_support import (
     DEADLINE_S,
     LISTEN,
@@ -55,6 +62,48 @@ async def test_the_copy_of_a_running_nodes_directory_is_told_and_stops_and_the_n
         assert (after.generation, after.phase) == (before.generation, "serving")
         assert await states_seen(desk) == {"desk": "alive", "shelf": "alive"}
         assert (await finished(shelf, task_id)).output == '"mine"'
+
+
+class Hesitant(Relay):
+    """Lets streams through once it is told to."""
+
+    def __init__(self, target: Callable[[], int]) -> None:
+        super().__init__(target)
+        self.dialled = trio.Event()
+        self.go_on = trio.Event()
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        self.dialled.set()
+        await self.go_on.wait()
+        await super()._serve(stream)
+
+
+async def test_the_copy_of_the_founder_lets_nobody_in_before_it_has_looked_for_the_founder() -> None:
+    with short_directory() as root, nodes_in(root, "desk") as [desk]:
+        await desk.start(*LISTEN)
+        token = parse_token(await token_of(desk))
+        copied = copy_of(desk, root / "copy")
+        relay = Hesitant(lambda: split_address(desk.ready["listen"])[1])
+        write_note(copied / "address", relay.address)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(relay.run)
+            process = popen("up", "--dir", copied, *LISTEN, stdout=-1, stderr=-1)
+            try:
+                with trio.fail_after(DEADLINE_S):
+                    await relay.dialled.wait()
+                    listen = read_note(copied / "listen")
+                    assert listen is not None
+                    with trio.move_on_after(0.5) as patience:
+                        await join_mesh(format_token(replace(token, seeds=(listen,))), "rack")
+                    relay.go_on.set()
+                    _, told = await trio.to_thread.run_sync(process.communicate, abandon_on_cancel=True)
+            finally:
+                process.kill()
+                process.wait()
+            nursery.cancel_scope.cancel()
+        assert process.returncode == 1
+        assert b"is running already" in told
+        assert patience.cancelled_caught, "it has let a newcomer in"
 
 
 async def test_a_copy_that_can_not_know_where_the_node_runs_finds_out_through_the_mesh() -> None:
