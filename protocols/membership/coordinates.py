@@ -144,9 +144,7 @@ class Vivaldi:
         error = self.error
         both = error + peer_error / ERROR_UNIT
         weight = error / both if both > 0 else 0.0
-        share = ERROR_SHARE * weight
-        error += share * ((wrongness if wrongness < ERROR_MAX else ERROR_MAX) - error)
-        self.error = error if error < ERROR_MAX else ERROR_MAX
+        self.error = error + ERROR_SHARE * weight * ((wrongness if wrongness < ERROR_MAX else ERROR_MAX) - error)
         return weight
 
     def _drawn(self, peer_id: NodeId) -> list[float]:

@@ -77,7 +77,7 @@ class RttDesk:
             "rtt_unknown",
             message,
             f"Ask again in a moment: every member is probed within about {round_s:.0f} s. "
-            "If it stays so, no UDP comes through from that member (`meshnode why` tells), or it runs an older version, "
+            "If it stays so, no UDP comes through from that member (see `meshnode why`), or it runs an older version, "
             "which tells none: ask on its own machine.",
             retry_after_s=min(round_s, 60.0),
         )

@@ -203,6 +203,18 @@ def test_nobody_is_pushed_farther_out_than_half_a_second() -> None:
     assert dist(node.coordinate.position, ORIGIN) > 400_000
 
 
+def test_nobody_is_lifted_higher_than_the_wire_can_say_and_by_one_sample_only_a_little() -> None:
+    node = Vivaldi("a")
+    highest = 0
+    for _ in range(1_100):
+        before = node.coordinate
+        beside = (before.position[0] + 10, *before.position[1:])  # the nearer, the steeper
+        node.sample("b", Coordinate(beside, 0, 0, 0), RTT_MAX_US)
+        highest = max(highest, node.coordinate.height)
+        assert node.coordinate.height - before.height <= FORCE_MAX_US
+    assert highest == SPAN_US
+
+
 def test_one_lie_is_told_apart_from_the_truth_by_the_time_that_was_measured() -> None:
     node = Vivaldi("a")
     node.error = 0.1
