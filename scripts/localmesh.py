@@ -37,6 +37,8 @@ class LocalNode:
     workdir: Path
     prefix: tuple[str, ...] = ()
     """Command that runs the node's, such as one that enters a network namespace. It must become the node's process."""
+    log_to: int | None = None
+    """File descriptor that takes the log instead of the file."""
     process: subprocess.Popen[bytes] | None = None
     ready: dict[str, str] = field(default_factory=dict)
     starts: int = 0
@@ -83,7 +85,12 @@ class LocalNode:
         ]
         with open(self.ready_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=self.workdir, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log if self.log_to is None else self.log_to,
+                cwd=self.workdir,
+                start_new_session=True,
             )
         return self.process
 

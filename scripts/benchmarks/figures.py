@@ -32,18 +32,25 @@ class Goal:
 
     bound: float
     better: Better
+    inclusive: bool = False
+    """Whether the bound itself still meets a goal where lower is better."""
 
     def met_by(self, value: float) -> bool:
-        return value >= self.bound if self.better == "higher" else value < self.bound
+        if self.better == "higher":
+            return value >= self.bound
+        return value <= self.bound if self.inclusive else value < self.bound
 
     def missed_by(self, value: float) -> str:
         """How far off, in words; empty where it is met."""
         if self.met_by(value):
             return ""
-        return f"{abs(value - self.bound) / self.bound:.0%} {'below' if self.better == 'higher' else 'above'}"
+        distance = abs(value - self.bound)
+        far = f"{distance / self.bound:.0%}" if self.bound else f"{distance:g}"
+        return f"{far} {'below' if self.better == 'higher' else 'above'}"
 
     def __str__(self) -> str:
-        return f"{'>=' if self.better == 'higher' else '<'} {self.bound:g}"
+        sign = ">=" if self.better == "higher" else "<=" if self.inclusive else "<"
+        return f"{sign} {self.bound:g}"
 
 
 def at_least(bound: float) -> Goal:
@@ -52,6 +59,10 @@ def at_least(bound: float) -> Goal:
 
 def below(bound: float) -> Goal:
     return Goal(bound, "lower")
+
+
+def no_more_than(bound: float) -> Goal:
+    return Goal(bound, "lower", inclusive=True)
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -67,7 +78,7 @@ class Row(Struct, frozen=True, kw_only=True):
     ratio: float | None = None
     """value / peer_value."""
     goal: str | None = None
-    """`>= bound` or `< bound`, in `unit`."""
+    """`>= bound`, `< bound` or `<= bound`, in `unit`."""
     met: bool | None = None
     missed_by: str = ""
     at_most: bool = False

@@ -2,7 +2,8 @@
 
 A virtual environment in the user's cache directory, into which packages are installed by name through pip, each at its
 first use and within a time limit. Where that fails (offline, no such package), the comparison is left out and says so.
-Peer programs live in `peer_programs/`; each prints one JSON object of figures as the last line of its output.
+Peer programs live in `peer_programs/`; each prints one JSON object of figures as the last line of its output. A peer
+that is no Python package is looked for on PATH, or where the user says that it is.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
@@ -34,12 +36,15 @@ def cache_directory() -> Path:
 
 
 class Peers:
-    """The environment. `allowed` False: no peer is installed or run."""
+    """The environment. `allowed` False: no peer is installed or run. `programs`: where some are, by name."""
 
-    def __init__(self, root: Path, *, install_s_max: float, allowed: bool = True) -> None:
+    def __init__(
+        self, root: Path, *, install_s_max: float, allowed: bool = True, programs: Mapping[str, str] | None = None
+    ) -> None:
         self._root = root / f"peers-py{sys.version_info.major}.{sys.version_info.minor}"
         self._install_s_max = install_s_max
         self._allowed = allowed
+        self._programs = programs or {}
 
     def run(self, package: str, program: str, arguments: Sequence[str], *, timeout_s: float) -> dict[str, float]:
         """What `peer_programs/PROGRAM` printed. Raises `PeerMissing`."""
@@ -52,6 +57,16 @@ class Peers:
         except (IndexError, ValueError):
             raise PeerMissing(f"{what}: its program printed no figures") from None
         return figures
+
+    def program(self, name: str, to_get: str) -> Path:
+        """Where a program is that comes in no Python package. Raises `PeerMissing`, with `to_get` as what to do."""
+        if not self._allowed:
+            raise PeerMissing(f"{name} was left out (--no-peers)")
+        wanted = self._programs.get(name) or name
+        found = shutil.which(wanted)
+        if found is None:
+            raise PeerMissing(f"{wanted} was not found, so {name} was not measured; {to_get}")
+        return Path(found).resolve()
 
     def label(self, package: str) -> str:
         """Name and version of an installed package."""

@@ -1,6 +1,6 @@
 """The command line of the benchmarks: which to run, and in what form the figures come out.
 
-    scripts/bench [--quick] [NAME ...] [--json] [--list] [--no-peers]
+    scripts/bench [--quick] [NAME ...] [--json] [--list] [--no-peers] [--serf PATH]
 
 Exit status 0 when every benchmark did its work, whether goals were met or not (these are figures, not tests); 1 when
 one broke, the others' figures still being told; 2 for arguments that mean nothing. With --json, stdout carries one JSON
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
     chosen = [by_name[name] for name in dict.fromkeys(options.names)] or list(benchmarks)
     try:
         with _stoppable():
-            report, whole = run_all(chosen, quick=options.quick, peers_allowed=not options.no_peers)
+            report, whole = run_all(chosen, quick=options.quick, peers_allowed=not options.no_peers, serf=options.serf)
     except (KeyboardInterrupt, BaseExceptionGroup) as error:
         if isinstance(error, BaseExceptionGroup) and not error.subgroup(KeyboardInterrupt):
             raise
@@ -90,10 +90,13 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGINT, interrupt)
 
 
-def run_all(chosen: Sequence[Benchmark], *, quick: bool, peers_allowed: bool) -> tuple[Report, bool]:
+def run_all(
+    chosen: Sequence[Benchmark], *, quick: bool, peers_allowed: bool, serf: str = "serf"
+) -> tuple[Report, bool]:
     """Every figure, and whether all benchmarks did their work. Raises `OSError` where nothing can be written."""
     cache = cache_directory()
-    peers = Peers(cache, install_s_max=INSTALL_QUICK_S_MAX if quick else INSTALL_S_MAX, allowed=peers_allowed)
+    install_s_max = INSTALL_QUICK_S_MAX if quick else INSTALL_S_MAX
+    peers = Peers(cache, install_s_max=install_s_max, allowed=peers_allowed, programs={"serf": serf})
     rows: list[Row] = []
     whole = True
     with _scratch(cache) as scratch:
@@ -149,14 +152,17 @@ def _parser(benchmarks: Sequence[Benchmark]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="How fast and how small meshnode is on this machine, each figure beside its peer.",
-        epilog="Peers are installed through pip into a cache directory of their own, at their first use. "
-        "A missed goal is told, and is no error. Names: " + ", ".join(benchmark.name for benchmark in benchmarks) + ".",
+        epilog="Peers are installed through pip into a cache directory of their own, at their first use; serf comes "
+        "from the system (Debian: apt-get install serf). A missed goal is told, and is no error. Names: "
+        + ", ".join(benchmark.name for benchmark in benchmarks)
+        + ".",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
-    parser.add_argument("--quick", action="store_true", help="under two minutes in all: shorter, hence noisier")
+    parser.add_argument("--quick", action="store_true", help="a few minutes in all: shorter, hence noisier")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--list", action="store_true", help="show what there is, and run nothing")
-    parser.add_argument("--no-peers", action="store_true", help="install and run no peer from the package index")
+    parser.add_argument("--no-peers", action="store_true", help="install and run no peer")
+    parser.add_argument("--serf", metavar="PATH", default="serf", help="where serf is (default: looked for on PATH)")
     return parser
 
 

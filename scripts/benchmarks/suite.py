@@ -20,5 +20,6 @@ BENCHMARKS = (
     _lazily("sim", "simulator", "the simulator: events/s, runs/s, speed against real time, MB; peers: simpy, trio"),
     _lazily("mcp", "mcp_calls", "MCP tool calls/s over stdio and HTTP; peer: a bare server of the MCP SDK"),
     _lazily("tasks", "tasks", "no-op tasks through three nodes; peer: dask.distributed"),
+    _lazily("membership", "membership", "20 nodes: one killed, paused, cut off: who notices when; peer: serf"),
     _lazily("memory", "memory", "memory and processor use of an idle node in a mesh of 20; start of the command"),
 )
