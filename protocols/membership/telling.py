@@ -45,7 +45,7 @@ def _accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
 def answer_to(swim: Swim, now: Instant, first: Update) -> Update | None:
     """What this node is, for a sender that still takes it for suspect or dead; None where it does not.
 
-    `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no more, and
+    `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no more, so
     whoever was cut off all that time would not hear of the refutation before the next exchange of tables. It is queued
     as well, for the answer is one packet, and may be lost.
     """
