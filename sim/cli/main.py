@@ -17,7 +17,7 @@ from typing import Any
 import typer
 import typer.main
 
-from sim.cli import diff, explain, replay, run, shrink, view
+from sim.cli import diff, explain, replay, run, shrink, study, view
 from sim.cli.status import Exit
 from sim.errors import ScenarioError
 
@@ -38,6 +38,7 @@ app.command("replay")(replay.replay_command)
 app.command("shrink")(shrink.shrink_command)
 app.command("diff")(diff.diff_command)
 app.command("view")(view.view_command)
+app.command("study")(study.study_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,7 +73,9 @@ class Sweep:
         begun = time.monotonic()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         with self._interrupts:
-            self._take_in(with_progress(reports, len(self.seeds), quiet=self._document is not None), started)
+            quiet = self._document is not None
+            shown = with_progress(reports, len(self.seeds), quiet=quiet, violated=lambda report: not report.held)
+            self._take_in(shown, started)
         self._tell(time.monotonic() - begun)
         if self._errors:
             raise ScenarioError("\n".join(map(str, self._errors)))

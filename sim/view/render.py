@@ -62,12 +62,13 @@ def _json(recording: Recording) -> str:
 
 def _policy(script: str, style: str) -> str:
     return (
-        f"default-src 'none'; script-src '{_fingerprint(script)}'; style-src '{_fingerprint(style)}'; "
+        f"default-src 'none'; script-src '{fingerprint(script)}'; style-src '{fingerprint(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _fingerprint(text: str) -> str:
+def fingerprint(text: str) -> str:
+    """How a content security policy names a script or style that stands in the page itself."""
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
