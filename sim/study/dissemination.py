@@ -37,7 +37,7 @@ class Dissemination(Experiment):
 
     name = "dissemination"
     title = "Dissemination under loss"
-    share: ClassVar[Mapping[int, int]] = {5: 100, 20: 40, 100: 12, 1000: 1}
+    share: ClassVar[Mapping[int, int]] = {5: 100, 20: 40, 100: 8, 1000: 1}
 
     def arms(self, nodes: int) -> tuple[str, ...]:
         return tuple(arm_of(loss) for loss in LOSSES)

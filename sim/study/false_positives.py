@@ -62,7 +62,10 @@ class FalsePositives(Experiment):
         return (QUIET, *blocked, *stopped)
 
     def usual_arms(self, nodes: int) -> tuple[str, ...]:
-        return self.arms(nodes) if nodes <= STARVED_NODES_MIN else (QUIET,)
+        if nodes > STARVED_NODES_MIN:
+            return (QUIET,)
+        left_out = [arm_of(percent, "probes off") for percent in PERCENTS[:-1]]
+        return tuple(arm for arm in self.arms(nodes) if arm not in left_out)
 
     def run(self, trial: Trial) -> Figures:
         if trial.arm == QUIET:

@@ -23,8 +23,6 @@ ARMS = {
     "80 % loss": "lose 80 % of all datagrams that they send",
     "flapping links": "have links that come and go every few seconds",
 }
-USUAL_NODES_MAX = 200
-"""A larger mesh is shown the one arm that Rapid is best known for."""
 PERCENT = 1
 BEGIN_S = 10.0
 TURN_S = 20.0
@@ -39,14 +37,11 @@ class Stability(Experiment):
 
     name = "stability"
     title = "Visible view changes under bad links"
-    share: ClassVar[Mapping[int, int]] = {20: 4, 100: 1, 1000: 1}
+    share: ClassVar[Mapping[int, int]] = {20: 4, 100: 1, 1000: 0}
     sizes_min = 3
 
     def arms(self, nodes: int) -> tuple[str, ...]:
         return tuple(ARMS)
-
-    def usual_arms(self, nodes: int) -> tuple[str, ...]:
-        return self.arms(nodes) if nodes <= USUAL_NODES_MAX else ("mute on and off",)
 
     def run(self, trial: Trial) -> Figures:
         bad = faulty(trial)
