@@ -137,6 +137,7 @@ class Healing(Experiment):
             groups=LENGTHS,
             line_at=bound,
             line_says=f"bound {bound:.0f} s",
+            log_y=True,
         )
 
 

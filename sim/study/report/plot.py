@@ -14,12 +14,14 @@ from sim.study.findings import Plot, Point, Series
 from sim.study.numbers import written
 from sim.study.report.scale import Scale, linear, logarithmic
 
-WIDTH, HEIGHT = 720, 320
+WIDTH, HEIGHT = 540, 290
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 46
 COLOURS = 6
 MARKED_MAX = 12
 """Lines of more points than this have no marks of their own."""
-BAR_MAX = 26.0
+BAR_MAX = 30.0
+DIGIT_WIDTH = 5.8
+"""Of the figure over a bar; one that is wider than its bar is left to the tooltip and the table."""
 
 
 def svg(plot: Plot) -> str:
@@ -115,8 +117,10 @@ def _bar(left: float, width: float, y: Scale, value: float, colour: str, says: s
     yield (
         f'<rect class="bar {colour}" x="{left + 1:.1f}" y="{top:.1f}" width="{width - 2:.1f}" height="{height:.1f}">'
         f"<title>{says}</title></rect>"
-        f'<text class="value" x="{left + width / 2:.1f}" y="{top - 4:.1f}" text-anchor="middle">{written(value)}</text>'
     )
+    figure = written(value)
+    if DIGIT_WIDTH * len(figure) <= width:
+        yield f'<text class="value" x="{left + width / 2:.1f}" y="{top - 4:.1f}" text-anchor="middle">{figure}</text>'
 
 
 def _grid(plot: Plot, y: Scale) -> Iterator[str]:
