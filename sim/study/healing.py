@@ -13,6 +13,7 @@ from protocols.core import NANOS_PER_S
 from protocols.membership.settings import PUSH_PULLS_REMEMBERED, MembershipSettings
 from sim.faults import AnyFault, Groups
 from sim.faults.fault import nanos
+from sim.inspect import rows_of
 from sim.scenario import Scenario
 from sim.study.closed_forms import merge_bound_s, suspicion_s
 from sim.study.findings import Cell, Goal, Plot, Section, Series, Table
@@ -66,7 +67,7 @@ class Healing(Experiment):
         (disagreement,) = mesh.observers
         assert isinstance(disagreement, Disagreement)
         mesh.run_until(begin_s)
-        if disagreement.pairs:
+        if disagreement.pairs or not _all_know_all(mesh):
             raise StudyError(f"the mesh of {trial.nodes} was not one before it was cut (seed {trial.seed})")
         mesh.run_until(heal_s)
         deaths, forgotten = disagreement.deaths, disagreement.forgotten
@@ -99,7 +100,7 @@ class Healing(Experiment):
             "gossiped to; no seeds are known. Forgotten: longer than the dead are remembered (set to four push-pull "
             "intervals), so that only seeds lead back to who is forgotten. (The one that is cut off alone probes and "
             "accuses slowly, for its health is poor.) Re-merged: all take all for alive, and do so for "
-            f"{STEADY_S:g} s.",
+            f"{STEADY_S:g} s. A mesh that has not after {PATIENCE:g} times the bound is given up, and told with that.",
             goals=tuple(goals),
             tables=(
                 Table(
@@ -168,6 +169,11 @@ def _sides(trial: Trial, cut: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Random(f"{trial.seed}/study/sides").shuffle(names)
     first = trial.nodes // 2 if cut == CUTS[0] else 1
     return tuple(names[:first]), tuple(names[first:])
+
+
+def _all_know_all(mesh: Mesh) -> bool:
+    processes = mesh.world.processes
+    return all(len(rows_of(process.core)) == len(processes) for process in processes)
 
 
 def _pairs_cut(nodes: int, arm: str) -> int:

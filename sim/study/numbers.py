@@ -40,7 +40,7 @@ def ratio(one: float | None, other: float | None) -> float | None:
 
 
 def written(number: float | None, unit: str = "") -> str:
-    """`1,234`, `12.3 s`, `0.054`, `∞`, `–` for none."""
+    """`1,234`, `12.3 s`, `0.054`, `99.995 %` (close to all, every digit counts), `∞`, `–` for none."""
     if number is None:
         return "–"
     if math.isinf(number):
@@ -49,11 +49,9 @@ def written(number: float | None, unit: str = "") -> str:
         text = f"{int(number):,}"
     elif abs(number) >= 100:
         text = f"{number:,.0f}"
-    elif abs(number) >= 99.9 and unit == "%":
-        text = f"{number:.4f}"
+    elif unit == "%" and 99 < number < 100:
+        text = f"{number:.4f}".rstrip("0")
     else:
         text = f"{number:.3g}"
-    if unit == "%" and 99.9 < abs(number) < 100:
-        text = f"{number:.4f}"
     text = text.replace("-", MINUS)
     return text + ("" if not unit else unit if unit == "×" else f" {unit}")
