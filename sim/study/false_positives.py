@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from protocols.membership.member import State
 from protocols.membership.settings import MembershipSettings
 from sim.faults import AnyFault, Clog, Crash, Starve
@@ -26,10 +28,10 @@ from sim.study.trial import Experiment, Figures, Samples, Trial
 
 QUIET = "quiet"
 PERCENTS = (1, 4, 10)
-MODES = {
-    "on": MembershipSettings(),
-    "probes off": MembershipSettings(health_max=0),
-    "off": MembershipSettings(health_max=0, suspicion_max_factor=1),
+MODES: dict[str, dict[str, int]] = {
+    "on": {},
+    "probes off": {"health_max": 0},
+    "off": {"health_max": 0, "suspicion_max_factor": 1},
 }
 """Lifeguard's local health: all of it; without the part that slows probes down; and without the part that lets a
 suspicion last while few confirm it as well, which is plain SWIM as in the paper but for the buddy system."""
@@ -69,12 +71,13 @@ class FalsePositives(Experiment):
 
     def run(self, trial: Trial) -> Figures:
         if trial.arm == QUIET:
-            return _count(trial, QUIET_S, MembershipSettings(), 0, ())
+            return _count(trial, QUIET_S, self.membership, 0, ())
         percent, mode = trial.arm.removeprefix(STOPPED).split(" % ")
         starved = max(1, round(trial.nodes * int(percent) / 100))
         trouble = _stopped(starved) if trial.arm.startswith(STOPPED) else _blocked(trial, starved)
         crashes = [Crash(at_s, nodes=(name,)) for at_s, name in zip(CRASHES_S, _crashed(trial.nodes), strict=True)]
-        return _count(trial, END_S, MODES[mode], starved, (*trouble, *crashes))
+        settings: MembershipSettings = replace(self.membership, **MODES[mode])
+        return _count(trial, END_S, settings, starved, (*trouble, *crashes))
 
     def section(self, samples: Samples) -> Section:
         goals = [
@@ -215,7 +218,8 @@ def _plot(samples: Samples, nodes: int) -> Plot:
         for place, percent in enumerate(PERCENTS):
             seeds = samples.seeds(arm_of(percent, mode), nodes)
             total = samples.total(arm_of(percent, mode), nodes, "false_at_healthy")
-            points.append((float(place), total / seeds if seeds else 0.0))
+            if seeds:
+                points.append((float(place), total / seeds))
         return Series(f"local health {mode}", tuple(points))
 
     return Plot(

@@ -124,8 +124,9 @@ class Healing(Experiment):
     def _plot(self, samples: Samples, nodes: int) -> Plot:
         def bars(name: str, cut: str, share: float) -> Series:
             points = [
-                (float(place), quantile(samples.values(arm_of(cut, length), nodes, "merged_s"), share) or 0.0)
+                (float(place), time)
                 for place, length in enumerate(LENGTHS)
+                if (time := quantile(samples.values(arm_of(cut, length), nodes, "merged_s"), share)) is not None
             ]
             return Series(f"{cut}, {name}", tuple(points))
 

@@ -142,7 +142,11 @@ def _plots(samples: Samples) -> tuple[Plot, ...]:
     series = [
         Series(
             f"N = {nodes:,}",
-            tuple((float(place), mean(samples.values(arm, nodes, "mean")) or 0.0) for place, arm in enumerate(ARMS)),
+            tuple(
+                (float(place), mean(samples.values(arm, nodes, "mean")) or 0.0)
+                for place, arm in enumerate(ARMS)
+                if samples.seeds(arm, nodes)
+            ),
         )
         for nodes in sizes
     ]
