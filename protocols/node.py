@@ -87,7 +87,7 @@ from protocols.tools import FindTools, ListLocalTools, LocalTools, LocalToolsFor
 VERSION = "0.1.0"
 GENERATION_TAG = "generation"
 LIVES_AT_ONCE = 8
-LIFE_PAUSE = 5 * NANOS_PER_S
+LIFE_PAUSE = 2 * NANOS_PER_S
 """How often a node outdoes those who speak for a later life of it: so many times, and then once in so long. Who does so
 without an end is a broken peer, or a copy that cannot be met (`membership/hints.py`); each time costs a save."""
 

@@ -15,6 +15,7 @@ from protocols.detector.asleep import asleep_min, late_min
 from protocols.detector.evidence import Evidence, quantile
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_BYTES_MAX
+from protocols.membership.disputes import Disputes
 from protocols.membership.facts import JoinedMesh, Overslept, ReachedByStreamOnly
 from protocols.membership.farewell import Farewell
 from protocols.membership.healing import Healer, peers_to_remember
@@ -55,6 +56,7 @@ class Membership:
         self._rng = rng
         self.swim = Swim(config, outbox, rng)
         self.table = self.swim.table
+        self._disputes = Disputes(self.swim)
         self._prober = Prober(config.swim, rng, self.swim.health)
         self.evidence = Evidence()
         self.farewell = Farewell(config.swim, self.swim, outbox, rng)
@@ -230,6 +232,9 @@ class Membership:
             target = self.table.get(due.ping)
             assert target is not None, "only members are probed"
             self._ping(target.endpoint, self._prober.seq)
+            asked = self._disputes.next_to_ask()
+            if asked is not None:
+                self._outbox.send(asked[0], Ping(NO_PROBE, asked[1:]))
 
     def _ping(self, to: Endpoint, seq: int) -> None:
         vitals = None if self.nearness is None else self.vitals.own
@@ -265,7 +270,7 @@ class Membership:
             if member is me:
                 return False
             state = member.precedence & STATE_MASK
-            return state <= State.SUSPECT or (state == State.DEAD and member.since > recently_dead)
+            return state <= State.SUSPECT or member.since > recently_dead
 
         members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
         if not members:
@@ -357,14 +362,17 @@ class Membership:
 
     def _hear_from(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> Update | None:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
-        if self.swim.hear(now, updates):
+        if self.swim.hear(now, updates, sender.node_id):
             self.farewell.correct(sender, updates)
+        word = self._disputes.insistence(updates[0])
+        if word is not None:
+            self._outbox.send(sender, PushPull((word,), answer=False))
         return answer_to(self.swim, now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
         if self._prober.out_of_touch:
             self._in_touch()
-        self.swim.hear(now, message.updates)
+        self.swim.hear(now, message.updates, sender.node_id)
         if message.target == self.config.node_id:
             self._outbox.send(sender, Ack(message.probe))
             return
@@ -409,7 +417,7 @@ class Membership:
         in_touch_again = self._prober.out_of_touch
         if in_touch_again:
             self._in_touch()
-        if not self.swim.hear(now, message.updates):
+        if not self.swim.hear(now, message.updates, sender.node_id):
             return in_touch_again
         self.farewell.correct(sender, message.updates)
         return True
@@ -420,7 +428,8 @@ class Membership:
         if self._prober.out_of_touch:
             self._in_touch()
         knew_nobody = len(self.table) == 1
-        self.swim.merge(now, message.rows)
+        self._disputes.take_its_word(now, sender.node_id, message.rows)
+        self.swim.merge(now, message.rows, sender.node_id)
         self._show_hearsay()
         if message.answer:
             self._send_table(now, sender, answer=False)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from random import Random
 
 from protocols.config import NodeConfig
-from protocols.core import Instant, NodeId
+from protocols.core import Endpoint, Instant, NodeId
 from protocols.detector.asleep import worse_by
 from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
@@ -43,6 +43,7 @@ from protocols.membership.member import (
     state_of,
     with_state,
 )
+from protocols.membership.plausible import PATIENCE, TO_ASK_MAX, is_honest, is_plausible
 from protocols.membership.steady import SteadyView
 from protocols.membership.table import MemberTable
 from protocols.outbox import Outbox
@@ -77,6 +78,10 @@ class Swim:
         """Another address at which this node's id was announced, in words that outrank this node's own."""
         self.view = 0
         self.refutations = 0
+        self.refused = 0
+        """Words about members that no honest node says, or that cannot be true (`plausible.py`)."""
+        self.to_ask: dict[NodeId, Endpoint] = {}
+        """Members that are gone here, of whose later life others say what only they can say (`disputes.py`)."""
         self._id = config.node_id
         self._retransmits_for = 0
         self._retransmits = 1
@@ -135,8 +140,11 @@ class Swim:
 
     # What others say.
 
-    def hear(self, now: Instant, updates: Iterable[Update]) -> bool:
-        """Take in gossip; whether any of it was news. The hot path of a large mesh: most of it is not."""
+    def hear(self, now: Instant, updates: Iterable[Update], speaker: NodeId = "") -> bool:
+        """Take in gossip; whether any of it was news. The hot path of a large mesh: most of it is not.
+
+        What `speaker` says of itself counts however far it is ahead of what is known.
+        """
         own, below = self.table.rows.own.get, self.table.rows.below.get
         news = [
             each
@@ -152,15 +160,15 @@ class Swim:
             if known is None:
                 self._meet(now, update)
             elif update.precedence > known.precedence:
-                self._believe(now, known, update)
+                self._believe(now, known, update, speaker)
             elif type(update) is Alive:
                 self._catch_up(now, known, update, aloud=True)
             elif update.precedence == known.precedence:
                 self._confirm(known, update)
         return bool(news)
 
-    def merge(self, now: Instant, rows: Iterable[Alive | Believed]) -> None:
-        """Take in the rows of another table (push-pull)."""
+    def merge(self, now: Instant, rows: Iterable[Alive | Believed], speaker: NodeId = "") -> None:
+        """Take in the rows of another table (push-pull), that of `speaker`."""
         table = self.table
         own, below = table.rows.own.get, table.rows.below.get
         # Of a table that is exchanged in peace every row is known; within one process it is the very same.
@@ -177,9 +185,9 @@ class Swim:
                 if alive.precedence <= known.alive.precedence and row.precedence <= known.precedence:
                     continue
             if isinstance(row, Believed):
-                self._merge_believed(now, row, known)
+                self._merge_believed(now, row, known, speaker)
             else:
-                self._learn(now, alive, known)
+                self._learn(now, alive, known, speaker)
 
     def _contest(self, now: Instant, me: Member, alive: Alive, believed: int) -> bool:
         """Outdo an announcement in this node's name that it never made, and that its own does not outrank.
@@ -193,11 +201,15 @@ class Swim:
         self._refute(now, me, Alive(self._id, with_state(highest, State.ALIVE), alive.profile))
         return True
 
-    def _merge_believed(self, now: Instant, row: Believed, known: Member | None) -> None:
+    def _merge_believed(self, now: Instant, row: Believed, known: Member | None, speaker: NodeId) -> None:
         announced, state = row.alive.precedence, state_of(row.precedence)
-        if announced & STATE_MASK != ALIVE or announced > row.precedence or row.alive.incarnations_ago:
-            return  # no table of an honest peer has such a row
-        if generation_of(announced) != generation_of(row.precedence):
+        if (
+            announced & STATE_MASK != ALIVE
+            or announced > row.precedence
+            or row.alive.incarnations_ago
+            or generation_of(announced) != generation_of(row.precedence)
+        ):
+            self.refused += 1  # no table of an honest peer has such a row
             return
         if known is None and state in (State.DEAD, State.LEFT):
             # Nobody here ever saw it alive: remember it as it is, without raising it for a last suspicion.
@@ -206,12 +218,12 @@ class Swim:
         if state is State.ALIVE:
             if known is None or row.alive.precedence > known.alive.precedence:
                 # In full, for others may have missed the announcement too.
-                self._learn(now, said_again(row.alive, row.precedence), known)
+                self._learn(now, said_again(row.alive, row.precedence), known, speaker)
             else:
-                self.hear(now, (Refutation(row.node_id, row.precedence),))
+                self.hear(now, (Refutation(row.node_id, row.precedence),), speaker)
             return
         if known is None or row.alive.precedence > known.alive.precedence:
-            self._learn(now, row.alive, known)
+            self._learn(now, row.alive, known, speaker)
         claimed = with_state(row.precedence, State.SUSPECT) if state is State.DEAD else row.precedence
         accusation = Accusation(row.node_id, claimed, row.by)
         if state is State.LEFT or not self._hold_back(now, accusation):
@@ -224,6 +236,8 @@ class Swim:
             return False
         if accusation.precedence < row.precedence or generation_of(accusation.precedence) != row.generation:
             return False
+        if not is_plausible(row.precedence, accusation.precedence):
+            return False
         if not self.hearsay.hold(now, accusation):
             return False
         self._accused(now, row, accusation, aloud=False)
@@ -231,7 +245,7 @@ class Swim:
 
     def _catch_up(self, now: Instant, row: Member, update: Alive, *, aloud: bool) -> None:
         """Hear late what a member announced: of the member itself more is known."""
-        if update.precedence & STATE_MASK != ALIVE or not _is_honest(update):
+        if update.precedence & STATE_MASK != ALIVE or not is_honest(update):
             return
         announced = announcement_in(update)
         if announced.precedence <= row.alive.precedence:
@@ -265,15 +279,15 @@ class Swim:
             else:
                 self.hearsay.show_again(Accusation(node_id, row.precedence, row.by))
 
-    def _learn(self, now: Instant, alive: Alive, known: Member | None) -> None:
+    def _learn(self, now: Instant, alive: Alive, known: Member | None, speaker: NodeId) -> None:
         """Take in an announcement that is newer than the one known, though what is believed may be newer still."""
         if known is None or alive.precedence > known.precedence:
-            self.hear(now, (alive,))
+            self.hear(now, (alive,), speaker)
         else:
             self._catch_up(now, known, alive, aloud=False)
 
     def _remember(self, now: Instant, row: Believed) -> None:
-        if not _is_honest(row.alive):
+        if not is_honest(row.alive):
             return
         age = row.age_minutes * NANOS_PER_MINUTE
         if age > self.config.swim.remember_dead:
@@ -286,22 +300,28 @@ class Swim:
         """News of a member that is not in the table. An accusation of a stranger says nothing useful."""
         if type(update) is not Alive or update.precedence & STATE_MASK != ALIVE:
             return
-        if not _is_honest(update):
+        if not is_honest(update):
+            self.refused += 1
             return
         member = Member(announcement_in(update), update.precedence, update.node_id, now)
         self.table.insert(member)
         self._became_alive(now, None, member, update, size_bound(update))
 
-    def _believe(self, now: Instant, row: Member, update: Update) -> None:
+    def _believe(self, now: Instant, row: Member, update: Update, speaker: NodeId) -> None:
         """`update` outranks `row`."""
         state = update.precedence & STATE_MASK
         if (type(update) is Accusation) == (state == ALIVE):
-            return  # a state that does not go with the kind of update: a broken peer
+            self.refused += 1  # a state that does not go with the kind of update: a broken peer
+            return
         if row is self.me:
             self._refute(now, row, update)
             return
-        if generation_of(update.precedence) == GENERATION_MAX:
-            return  # such a member could never restart again; no honest node counts so far
+        if generation_of(update.precedence) == GENERATION_MAX or (
+            update.node_id != speaker and not is_plausible(row.precedence, update.precedence)
+        ):
+            self.refused += 1  # in the last generation it could never restart again: no honest node counts so far
+            self._wonder(row, update)
+            return
         if type(update) is Accusation:
             self._accused(now, row, update)
         elif type(update) is Refutation:
@@ -309,18 +329,28 @@ class Swim:
         elif type(update) is Alive:
             self._announced(now, row, update)
 
+    def _wonder(self, row: Member, update: Update) -> None:
+        """Somebody says that a member lives which is doubted or gone here, in a life that only itself can tell of."""
+        if row.precedence & STATE_MASK == ALIVE or type(update) is Accusation or len(self.to_ask) >= TO_ASK_MAX:
+            return
+        at = Endpoint(update.node_id, update.profile.address) if type(update) is Alive else row.endpoint
+        self.to_ask[update.node_id] = at
+
+    def become_alive(self, now: Instant, row: Member, update: Alive) -> None:
+        """Believe a member to be alive, and what it announced."""
+        after = self.table.believe(now, row, announcement_in(update), update.precedence, update.node_id)
+        self.suspicions.end(update.node_id)
+        self._became_alive(now, row, after, update, size_bound(update))
+
     def _announced(self, now: Instant, row: Member, update: Alive) -> None:
         """The member is alive, and said what it is: now, or before something that was announced since and is known."""
-        size = size_bound(update)
-        if size > UPDATES_BYTES_MAX or update.incarnations_ago > incarnation_of(update.precedence):
-            return  # no node that keeps the rules says so
-        announced = announcement_in(update)
-        if announced is not update and announced.precedence <= row.alive.precedence:
+        if size_bound(update) > UPDATES_BYTES_MAX or update.incarnations_ago > incarnation_of(update.precedence):
+            self.refused += 1  # no node that keeps the rules says so
+            return
+        if update.incarnations_ago and announcement_in(update).precedence <= row.alive.precedence:
             self._cleared(now, row, Refutation(update.node_id, update.precedence))
             return
-        after = self.table.believe(now, row, announced, update.precedence, update.node_id)
-        self.suspicions.end(update.node_id)
-        self._became_alive(now, row, after, update, size)
+        self.become_alive(now, row, update)
 
     def _became_alive(self, now: Instant, before: Member | None, row: Member, update: Alive, size: int) -> None:
         self._view_changed(now, before, row)
@@ -376,9 +406,10 @@ class Swim:
         """Somebody outranks this node's own word about itself."""
         if self.leaving:
             return
+        if not is_plausible(row.precedence, update.precedence, PATIENCE):
+            self.refused += 1
+            return
         generation = generation_of(update.precedence)
-        if generation > GENERATION_MAX // 2:
-            return  # nobody has had so many lives; answering would use up those that are left to count
         if type(update) is Alive and update.profile.address != row.alive.profile.address:
             self.rival = update.profile.address
         if generation > row.generation:
@@ -461,11 +492,3 @@ class Swim:
             alive if member.precedence == (alive := member.alive).precedence else member.row(now)
             for member in self.table
         ]
-
-
-def _is_honest(alive: Alive) -> bool:
-    """Whether nodes that keep the rules can have said this: it fits a packet, a later life can still win, and it was
-    announced in the same life."""
-    if alive.incarnations_ago > incarnation_of(alive.precedence):
-        return False
-    return size_bound(alive) <= UPDATES_BYTES_MAX and generation_of(alive.precedence) < GENERATION_MAX

@@ -14,14 +14,14 @@ from protocols.membership.member import (
     generation_of,
     size_bound,
 )
-from protocols.membership.swim import ALIVE, LEFT, Swim
+from protocols.membership.swim import ALIVE, Swim
 
 
 def news_for(swim: Swim, node_id: NodeId, answer: Update | None = None) -> tuple[Update, ...]:
     """What to tell a member beside a probe or its ack: first of all what this node takes it for, where that is
-    suspect or dead, so that it refutes (Lifeguard's buddy system; DESIGN 4); then the `answer` to its own doubts.
+    not alive, so that it refutes (Lifeguard's buddy system; DESIGN 4); then the `answer` to its own doubts.
     """
-    accusation = _accusation_against(swim, node_id)
+    accusation = accusation_against(swim, node_id)
     if accusation is None and answer is None:
         return swim.queue.take(swim.retransmits()) if swim.queue.size else ()
     first = tuple(update for update in (accusation, answer) if update is not None)
@@ -32,12 +32,13 @@ def news_for(swim: Swim, node_id: NodeId, answer: Update | None = None) -> tuple
     return (*first, *(update for update in queued if update not in first))
 
 
-def _accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
+def accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
+    """What this node takes a member for, where that is not alive."""
     table = swim.table
-    if not table.count(State.SUSPECT) and not table.count(State.DEAD):
+    if table.count(State.ALIVE) == len(table.rows):
         return None
     row = table.get(node_id)
-    if row is None or row.precedence & STATE_MASK in (ALIVE, LEFT):
+    if row is None or row.precedence & STATE_MASK == ALIVE:
         return None
     return Accusation(node_id, row.precedence, row.by)
 
@@ -53,7 +54,7 @@ def answer_to(swim: Swim, now: Instant, first: Update) -> Update | None:
     if first.node_id != node_id or type(first) is not Accusation or me is None or swim.leaving:
         return None
     if first.precedence > me.precedence:
-        return None  # it speaks of a later life of this node (`outgrown`)
+        return None  # it speaks of a later life of this node (`outgrown`), or of one that cannot be
     known = generation_of(first.precedence) == me.generation and not swim.is_spreading(now)
     word = Refutation(node_id, me.precedence) if known else Alive(node_id, me.precedence, me.alive.profile)
     if swim.queue.about(node_id) is None:

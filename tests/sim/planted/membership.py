@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from msgspec.structs import replace
 
-from protocols.core import Effect, Instant, Put, Send
+from protocols.core import Effect, Instant, NodeId, Put, Send
 from protocols.membership.gossip import GossipQueue, News
 from protocols.membership.member import (
     INCARNATION_STEP,
@@ -87,13 +87,13 @@ class AcksTwiceAfterADeath(Tampered):
 def believes_whatever_comes_last() -> AbstractContextManager[None]:
     """News is taken for true whether or not it outranks what is known."""
 
-    def hear(self: Swim, now: Instant, updates: Iterable[Update]) -> None:
+    def hear(self: Swim, now: Instant, updates: Iterable[Update], speaker: NodeId = "") -> None:
         for update in updates:
             row = self.table.get(update.node_id)
             if row is None:
                 self._meet(now, update)
             elif row is not self.me:
-                self._believe(now, row, update)
+                self._believe(now, row, update, speaker)
 
     return patched(Swim, "hear", hear)
 
@@ -102,15 +102,15 @@ def raises_the_dead() -> AbstractContextManager[None]:
     """A table in which a dead member is alive brings it back in the very incarnation in which it was declared dead."""
     merge = Swim.merge
 
-    def merge_and_forgive(self: Swim, now: Instant, rows: Iterable[Alive | Believed]) -> None:
+    def merge_and_forgive(self: Swim, now: Instant, rows: Iterable[Alive | Believed], speaker: NodeId = "") -> None:
         rows = tuple(rows)
         for update in rows:
             row = self.table.get(update.node_id)
             if not isinstance(update, Alive) or row is None or row is self.me or row.state is not State.DEAD:
                 continue
             if with_state(row.precedence, State.ALIVE) == update.precedence:
-                self._believe(now, row, update)
-        merge(self, now, rows)
+                self._believe(now, row, update, speaker)
+        merge(self, now, rows, speaker)
 
     return patched(Swim, "merge", merge_and_forgive)
 
@@ -183,8 +183,8 @@ def believes_its_accusers() -> AbstractContextManager[None]:
 def never_reaches_out_to_the_dead() -> AbstractContextManager[None]:
     """Push-pull rows of members that are known are not looked at, so two halves stay two."""
 
-    def merge(self: Swim, now: Instant, rows: Iterable[Alive | Believed]) -> None:
-        self.hear(now, [row for row in rows if isinstance(row, Alive) and self.table.get(row.node_id) is None])
+    def merge(self: Swim, now: Instant, rows: Iterable[Alive | Believed], speaker: NodeId = "") -> None:
+        self.hear(now, [row for row in rows if isinstance(row, Alive) and self.table.get(row.node_id) is None], speaker)
 
     return patched(Swim, "merge", merge)
 
@@ -193,12 +193,12 @@ def stops_listening_at_old_news() -> AbstractContextManager[None]:
     """What comes after a piece of old news in a packet is not read, so the order of news matters."""
     hear = Swim.hear
 
-    def hear_in_part(self: Swim, now: Instant, updates: Iterable[Update]) -> None:
+    def hear_in_part(self: Swim, now: Instant, updates: Iterable[Update], speaker: NodeId = "") -> None:
         for update in updates:
             row = self.table.get(update.node_id)
             if row is not None and update.precedence <= row.precedence:
                 return
-            hear(self, now, (update,))
+            hear(self, now, (update,), speaker)
 
     return patched(Swim, "hear", hear_in_part)
 
@@ -207,14 +207,14 @@ def counts_every_accusation() -> AbstractContextManager[None]:
     """To hear of a suspicion again is taken for a proof: the second time, the suspect is dead."""
     hear = Swim.hear
 
-    def convict(self: Swim, now: Instant, updates: Iterable[Update]) -> None:
+    def convict(self: Swim, now: Instant, updates: Iterable[Update], speaker: NodeId = "") -> None:
         for update in updates:
             row = self.table.get(update.node_id)
             if not isinstance(update, Accusation) or row is None or row is self.me or row.state is not State.SUSPECT:
                 continue
             if update.precedence == row.precedence:
                 self._accused(now, row, replace(update, precedence=with_state(row.precedence, State.DEAD)))
-        hear(self, now, updates)
+        hear(self, now, updates, speaker)
 
     return patched(Swim, "hear", convict)
 
