@@ -28,7 +28,6 @@ from msgspec import Struct
 
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
-from protocols.detector.asleep import asleep_min
 from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
 from protocols.membership.member import GENERATION_BITS, Member, State, generation_of
@@ -281,12 +280,8 @@ class Confirmer:
     def fire(self, now: Instant) -> list[Gathered]:
         """Ping again, give checks up, and end questions whose time is over."""
         takes = check_takes(self._config)
-        if now - self.deadline >= asleep_min(self._config):
-            for check in self._checks.values():  # this node has not run meanwhile: nobody was asked, let alone silent
-                check.began = check.next_ping = now
-                check.sent = 0
         for check in [each for each in self._checks.values() if each.next_ping <= now]:
-            if now - check.next_ping > self._config.probe_timeout // 2:
+            if now - check.next_ping > self._config.probe_timeout // 2:  # this node has not run meanwhile (`asleep.py`)
                 check.began, check.sent = now, 0
                 self._ping(now, check)
             elif now - check.began >= takes:
