@@ -270,7 +270,7 @@ class Membership:
             if member is me:
                 return False
             state = member.precedence & STATE_MASK
-            return state <= State.SUSPECT or member.since > recently_dead
+            return state <= State.SUSPECT or (state == State.DEAD and member.since > recently_dead)
 
         members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
         if not members:

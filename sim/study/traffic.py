@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, get_args
 
 from protocols.core import NANOS_PER_S, Carrier, Instant, Message
+from protocols.keyring.messages import KeyringMessage, Keys
 from protocols.membership.healing import push_pull_scale
 from protocols.membership.messages import MembershipMessage, PushPull
+from protocols.membership.rumours import EventDigest
 from protocols.wire import encode_message
 from sim.checkers.checker import Checker
 from sim.faults import AnyFault, Crash
@@ -31,6 +33,8 @@ SEGMENT_HEADERS_BYTES = 52
 """IPv4 and TCP headers, with timestamps, of a segment that carries so much."""
 RECORD_BYTES = 26
 """A TLS record, and the length in front of a frame."""
+BESIDE_TABLES = frozenset((PushPull, EventDigest, Keys))
+"""What an exchange of tables says."""
 WARM_UP_S = 50.0
 """By then every node has had the first of its exchanges of tables, which come at their plain interval."""
 MEAN_MAX = 6.0
@@ -51,7 +55,7 @@ class Received(Checker):
     """Bytes that every node has received, by second: all, and those of tables."""
 
     name = "received"
-    messages = get_args(MembershipMessage)
+    messages = (*get_args(MembershipMessage), *get_args(KeyringMessage))
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -66,7 +70,7 @@ class Received(Checker):
             self.tables.append(array("q", self._blank))
         size = wire_bytes(message)
         self.all[second][process.index] += size
-        if type(message) is PushPull:
+        if type(message) in BESIDE_TABLES:
             self.tables[second][process.index] += size
 
 

@@ -44,6 +44,7 @@ class Forgetful(Node):
 def test_until_goes_on_after_the_very_step_that_made_it_true() -> None:
     async def body(sim: Sim) -> None:
         facts = sim.world.watch.facts
+        await sim.sleep(2)  # the first views are published
         sim.nodes[0].crash()
         before = facts.copy()
         await sim.until(lambda s: s.nodes[1].sees("n0") is State.SUSPECT, within=30)
