@@ -432,6 +432,11 @@ class Process:
             listener(now, self, command, outcome)
         on_outcome(now, outcome)
 
+    def say(self, now: Instant, to: Endpoint, message: Message) -> None:
+        """Say something that the core did not say: this node lies (`faults/liar.py`)."""
+        if self._live is not None:
+            self._send(now, self.station, to, message)
+
     def speak_through(self, send: SendFunction) -> None:
         """Hand what the core says to `send` from now on."""
         self._send = send

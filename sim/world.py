@@ -82,6 +82,10 @@ class World:
         """Those of them that may make a node that runs look dead to another one."""
         self.misled_at: Instant = -1
         """When one of those last began or ended, or a cut or a pause without a fault; -1: there was none."""
+        self.lying: Counter = Counter()
+        """By node: how many faults make it lie."""
+        self.lied_at: Instant = -1
+        """When somebody last began to lie, or stopped; -1: nobody ever did."""
         self.core: tuple[Process, ...] = tuple(self.processes)
         """The nodes that liveness is asked of: all, or those that a scenario has healed while the rest stay broken."""
         self.held: Counter = Counter()
@@ -169,6 +173,27 @@ class World:
                 process.go_on(now)
 
         return go_on
+
+    def distrust(self, process: Process) -> None:
+        """A node lies from now on, until `believe_again` is called as often as this."""
+        self.lying[process.index] += 1
+        self.lied_at = self.kernel.now
+
+    def believe_again(self, process: Process) -> None:
+        """End one `distrust`; when it was the last, the node starts anew, and believes no lies itself."""
+        self.lying[process.index] -= 1
+        if self.lying[process.index]:
+            return
+        del self.lying[process.index]
+        self.lied_at = self.kernel.now
+        if process.up:
+            self.crash(process)
+            self.bring_back(process)
+
+    @property
+    def has_lied(self) -> bool:
+        """Whether anybody has ever lied in this run, so that what is believed of members need not be what they said."""
+        return self.lied_at >= 0
 
     def drift(self, process: Process, ppm: int) -> None:
         """Let the monotonic clock of a node gain `ppm` millionths more than it does, or lose where that is below 0."""

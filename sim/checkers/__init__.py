@@ -14,6 +14,7 @@ from sim.checkers.leave_is_no_failure import LeaveIsNoFailure
 from sim.checkers.merge_is_a_join import MergeIsAJoin
 from sim.checkers.no_false_death import NoFalseDeath
 from sim.checkers.no_resurrection import NoResurrection
+from sim.checkers.nobody_forgotten import NobodyForgotten
 from sim.checkers.nobody_sees_itself_dead import NobodySeesItselfDead
 from sim.checkers.one_profile import OneProfile
 from sim.checkers.one_reply import OneReply
@@ -35,6 +36,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     NoFalseDeath,
     LeaveIsNoFailure,
     ProbesBeforeItAccuses,
+    NobodyForgotten,
     Completeness,
     Agreement,
     TrafficIsFlat,
@@ -67,6 +69,7 @@ __all__ = [
     "MergeIsAJoin",
     "NoFalseDeath",
     "NoResurrection",
+    "NobodyForgotten",
     "NobodySeesItselfDead",
     "OneProfile",
     "OneReply",

@@ -58,7 +58,7 @@ class MergeIsAJoin(Checker):
         self.trials = 0
 
     def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip) -> None:
-        if not message.updates or self.trials >= TRIALS_MAX:
+        if not message.updates or self.world.has_lied or self.trials >= TRIALS_MAX:
             return
         self._packets += 1
         left = PACKETS_PER_TRIAL - self._packets % PACKETS_PER_TRIAL

@@ -6,6 +6,7 @@ a probe of a running node without an ack for a whole probe interval, and what of
 
 - packet loss, a cut, and faults that mislead (`Fault.misleads`: links that clog, slow down or reorder, processes that
   do not get to run), while they are in force and for the bound of `agreement.py` after;
+- a member that lies, while it does and for as long after (`nobody_forgotten.py` asks for what is possible then);
 - a way there and back that may be longer than a probe's timeout;
 - for verdicts on one node only: a life of it that is not its first and began less than that bound ago. The life before
   is still being judged.
@@ -62,9 +63,9 @@ class NoFalseDeath(Checker):
 
     def _excused(self, now: Instant, subject: Process) -> bool:
         world = self.world
-        if world.misleading or not world.network.whole or probes_may_fail(world):
+        if world.misleading or world.lying or not world.network.whole or probes_may_fail(world):
             return True
-        since = max(world.misled_at, self._anew_at[subject.index])
+        since = max(world.misled_at, world.lied_at, self._anew_at[subject.index])
         return since >= 0 and now < since + self._calm_after
 
     def _name(self, node_id: str) -> str:

@@ -5,7 +5,8 @@
 
 Judged on what nodes tell (`MemberChanged`), on the row behind every such word, and on all rows at the end. A node that
 restarts, or that has forgotten a member after its time, starts from nothing. A member whose data a scenario has
-destroyed (`Process.lost_data`) counts its lives anew, and may come back as one that is gone.
+destroyed (`Process.lost_data`) counts its lives anew, and may come back as one that is gone. Where somebody has lied
+(`faults/liar.py`), the one that is said to have left may not have, and is there.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class NoResurrection(Checker):
 
     def _judge(self, now: Instant, process: Process, node_id: NodeId, precedence: int, how: str) -> None:
         verdict = self._verdicts[process.index].get(node_id, -1)
-        if verdict < 0 or precedence & STATE_MASK >= State.DEAD:
+        if verdict < 0 or self.world.has_lied or precedence & STATE_MASK >= State.DEAD:
             return
         left = verdict & STATE_MASK == State.LEFT
         if generation_of(precedence) > generation_of(verdict) or (

@@ -5,8 +5,9 @@ would keep the one that it heard first, for ever. Judged on what members announc
 incarnation), on the row behind every change that a node tells of, on a sample of messages, and on the tables at the
 end (in a large mesh, those of an even sample of nodes).
 
-A member whose data a scenario has destroyed (`Process.lost_data`) counts its lives anew and is not held to its words.
-Of each member the newest few incarnations are remembered; older ones that come back are not compared any more.
+A member whose data a scenario has destroyed (`Process.lost_data`) counts its lives anew and is not held to its words;
+nor is anybody, once somebody has lied in the names of others (`faults/liar.py`). Of each member the newest few
+incarnations are remembered; older ones that come back are not compared any more.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class OneProfile(Checker):
 
     def _compare(self, now: Instant, process: Process | None, alive: Alive) -> None:
         known = self._announced.get(alive.node_id)
-        if known is None:
+        if known is None or self.world.has_lied:
             return  # a member that does not exist: `incarnations_grow` says so
         alive = announcement_in(alive)
         first = known.get(alive.precedence)

@@ -129,7 +129,7 @@ class TrafficIsFlat(Checker):
 
     def finish(self, now: Instant) -> None:
         seconds = self.node_seconds(now)
-        if not seconds:
+        if not seconds or self.world.has_lied:
             return
         packets, updates = self.bounds(now)
         if self.packets() > packets or self.updates > updates:

@@ -8,6 +8,7 @@ from sim.faults.clocks import ClockDrift, ClockJump, ClockLeap
 from sim.faults.crashes import Crash, CrashLoop
 from sim.faults.disks import Corrupt, DiskFull, SlowDisk, SyncFails, Wipe
 from sim.faults.fault import Chance, Fault
+from sim.faults.liar import Liar
 from sim.faults.links import Clog, Duplicating, Lossy, Reordering, Reset, Slow
 from sim.faults.moving import Flapping, IsolateEach
 from sim.faults.partitions import Bridge, Groups, Halves, Isolate, MajoritiesRing, OneWay, RandomCut
@@ -22,7 +23,7 @@ ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | Rolling
 DiskFault: TypeAlias = DiskFull | SlowDisk | SyncFails | Corrupt | Wipe
 ClockFault: TypeAlias = ClockDrift | ClockJump | ClockLeap
 VersionFault: TypeAlias = Upgrade | Rollback
-AnyFault: TypeAlias = Partition | LinkFault | ProcessFault | DiskFault | ClockFault | VersionFault
+AnyFault: TypeAlias = Partition | LinkFault | ProcessFault | DiskFault | ClockFault | VersionFault | Liar
 
 KINDS: dict[str, type[Fault]] = {cls.kind(): cls for cls in get_args(AnyFault)}
 """Every kind of fault by its name."""
@@ -47,6 +48,7 @@ __all__ = [
     "Halves",
     "Isolate",
     "IsolateEach",
+    "Liar",
     "Lossy",
     "MajoritiesRing",
     "MassRestart",

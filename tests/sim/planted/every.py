@@ -9,6 +9,7 @@ import protocols
 from tests.sim.planted.detector import DETECTOR
 from tests.sim.planted.events import EVENTS
 from tests.sim.planted.leaving import LEAVING
+from tests.sim.planted.liars import LIARS
 from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
 from tests.sim.planted.ring import RING
@@ -20,6 +21,7 @@ from tests.sim.planted.views import VIEWS
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "membership": (*MEMBERSHIP, *LEAVING),
     "events": EVENTS,
+    "liars": LIARS,
     "detector": DETECTOR,
     "ring": RING,
     "tags": TAGS,

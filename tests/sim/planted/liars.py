@@ -1,0 +1,86 @@
+"""Defences against a member that lies, taken away one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from random import Random
+
+from protocols import node
+from protocols.core import NANOS_PER_S, Instant, NodeId
+from protocols.membership import swim
+from protocols.membership.member import Accusation, Member, State, Update, generation_of, state_of
+from protocols.membership.swim import Swim
+from protocols.membership.table import MemberTable
+from sim.faults import Crash, Liar
+from sim.scenario import Scenario
+from tests.sim.planted.mutant import mutant_by, patched
+
+LIED = Scenario(nodes=5, seconds=60, faults=(Liar(5, 45, tells="deaths"),))
+LIED_A_LOT = Scenario(nodes=5, seconds=40, faults=(Liar(5, 25, tells="deaths", per_s=100),))
+LIED_TO_NEWCOMERS = Scenario(
+    nodes=5, seconds=60, faults=(Liar(5, 45, tells="tables", per_s=20), Crash(10, 12, 2), Crash(20, 22, 2))
+)
+
+
+def believes_in_any_life() -> AbstractContextManager[None]:
+    """What others say of a member is believed of whatever life they say it."""
+    return patched(swim, "is_plausible", lambda known, told, patience=1: True)
+
+
+def follows_no_liar() -> AbstractContextManager[None]:
+    """A node goes along with nothing that is said of its later lives, however near they are."""
+    refute = Swim._refute
+
+    def refute_own_life(self: Swim, now: Instant, row: Member, update: Update) -> None:
+        if generation_of(update.precedence) == row.generation:
+            refute(self, now, row, update)
+
+    return patched(Swim, "_refute", refute_own_life)
+
+
+def believes_nobody_of_itself() -> AbstractContextManager[None]:
+    """What a member says of itself counts no more than what others say of it, and nobody asks it."""
+    hear = Swim.hear
+
+    def hear_all_alike(self: Swim, now: Instant, updates: Iterable[Update], speaker: NodeId = "") -> bool:
+        return hear(self, now, updates)
+
+    return patched(Swim, "hear", hear_all_alike)
+
+
+@contextmanager
+def tells_nobody_that_it_has_left() -> Iterator[None]:
+    """Who is taken for having left is told neither that nor any news."""
+    accusation_against = Swim.accusation_against
+    sample = MemberTable.sample
+
+    def against(self: Swim, node_id: NodeId) -> Accusation | None:
+        accusation = accusation_against(self, node_id)
+        return None if accusation is None or state_of(accusation.precedence) is State.LEFT else accusation
+
+    def of_the_others(self: MemberTable, rng: Random, count: int, wanted: Callable[[Member], bool]) -> list[Member]:
+        return sample(self, rng, count, lambda member: member.state is not State.LEFT and wanted(member))
+
+    with patched(Swim, "accusation_against", against), patched(MemberTable, "sample", of_the_others):
+        yield
+
+
+@contextmanager
+def begins_lives_too_slowly() -> Iterator[None]:
+    """A node outdoes those who speak for a later life of it once a minute, and no faster."""
+    at_once, pause = node.LIVES_AT_ONCE, node.LIFE_PAUSE
+    node.LIVES_AT_ONCE, node.LIFE_PAUSE = 1, 60 * NANOS_PER_S
+    try:
+        yield
+    finally:
+        node.LIVES_AT_ONCE, node.LIFE_PAUSE = at_once, pause
+
+
+LIARS = (
+    mutant_by(believes_in_any_life, LIED, "no_exception", seeds=2),
+    mutant_by(follows_no_liar, LIED_TO_NEWCOMERS, "agreement"),
+    mutant_by(believes_nobody_of_itself, LIED, "nobody_forgotten", "agreement"),
+    mutant_by(tells_nobody_that_it_has_left, LIED_A_LOT, "nobody_forgotten", "agreement"),
+    mutant_by(begins_lives_too_slowly, LIED, "nobody_forgotten"),
+)
