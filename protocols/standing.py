@@ -88,6 +88,12 @@ def status_of(node: Node, now: Instant) -> NodeStatus:
         membership=node.membership.status(now),
         vitals=node.vitals.own_view(),
         rtt=node.membership.rtt.summary(now),
+        refused={
+            "members": node.swim.refused,
+            "events": node.spreading.events.refused,
+            "queries": node.spreading.queries.refused,
+            "keyrings": node.keyring.rejected,
+        },
     )
 
 

@@ -42,6 +42,7 @@ def status_text(status: NodeStatus, daemon: Inspection) -> str:
         ("rtt", summary_text(status.rtt)),
         ("disk", status.storage_error or f"well ({daemon.saves} saves in {daemon.commits} commits)"),
         ("dropped", dropped or "nothing"),
+        ("refused", _refused(status.refused)),
         ("streams", f"{daemon.streams_open} open"),
         ("process", f"pid {daemon.pid}, {memory_text(daemon.rss_bytes)}, meshnode {daemon.version}"),
     ]
@@ -53,6 +54,12 @@ def _views(membership: MembershipStatus) -> str:
     """What is published of who is there: how often that changed, and who is left out of it."""
     held = f", {membership.members_held} held back: came and went too often" if membership.members_held else ""
     return f"{membership.view_number} published, {membership.views_last_minute} in the last minute{held}"
+
+
+def _refused(refused: Mapping[str, int]) -> str:
+    """What members have said that no honest node says: one of them is broken, or runs other software."""
+    told = ", ".join(f"{count} about {what}" for what, count in refused.items() if count)
+    return told or "nothing that members said"
 
 
 def _membership_lines(membership: MembershipStatus) -> list[tuple[str, str]]:

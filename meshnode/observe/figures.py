@@ -72,6 +72,13 @@ def _membership(status: NodeStatus) -> list[Family]:
             "Accusations of this node itself that it has refuted.",
             membership.refutations,
         ),
+        _by(
+            "about",
+            "meshnode_refused_total",
+            "counter",
+            "Words of members that no honest node says, by what they are about.",
+            status.refused,
+        ),
         _one("meshnode_probes_total", "counter", "Probes of other members that were begun.", membership.probes),
         _one(
             "meshnode_probe_failures_total",

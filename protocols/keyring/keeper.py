@@ -93,6 +93,8 @@ class KeyringKeeper:
     def __init__(self, node_id: NodeId, name: str, ring: Keyring, swim: Swim, outbox: Outbox, journal: Journal) -> None:
         self.ring = ring
         self.deadline: Instant = NEVER
+        self.rejected = 0
+        """Keyrings that no correct member could have."""
         self._id = node_id
         self._name = name
         self._swim = swim
@@ -138,6 +140,7 @@ class KeyringKeeper:
         if ring == self.ring:
             return True
         if not is_sound(ring, self.ring):
+            self.rejected += 1
             self._outbox.notify(KeyringRejected(sender.node_id))
             return False
         self._change(now, joined(self.ring, ring))

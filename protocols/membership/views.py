@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from protocols.core import Command, NodeId, Outcome
 from protocols.membership.rtt import RttSummary, RttView
@@ -112,6 +112,8 @@ class NodeStatus(Outcome, frozen=True, tag="status"):
     vitals: VitalsView | None = None
     rtt: RttSummary | None = None
     """Null where no round-trip time is known yet."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Words of members that no honest node says, by what they are about: members, events, queries, keyrings."""
 
 
 class Left(Outcome, frozen=True, tag="left"):

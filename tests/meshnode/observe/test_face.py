@@ -46,6 +46,7 @@ STATUS = NodeStatus(
     handlers=("ok",),
     members_left=7,
     membership=MembershipStatus(3, 8, 1, 9, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6),
+    refused={"members": 5, "events": 0},
 )
 DAEMON = Inspection(
     pid=7,
@@ -253,6 +254,7 @@ def test_metrics_tell_what_status_tells() -> None:
         ("meshnode_tasks", "state"): {"queued": 1, "running": 2, "succeeded": 3},
         ("meshnode_runs", "state"): {"active": 5, "waiting": 6},
         ("meshnode_push_pulls_total", "role"): {"begun": 14, "answered": 13},
+        ("meshnode_refused_total", "about"): {"members": 5, "events": 0},
         ("meshnode_messages_received_total", "type"): {"ack": 395, "ping": 9},
         ("meshnode_messages_sent_total", "type"): {"ack": 5, "ping": 400},
         ("meshnode_received_bytes_total", "type"): {"ack": 31_600, "ping": 720},
