@@ -63,6 +63,10 @@ class Codec(Protocol):
         """What this version can say of `message`, and read of it: an older one leaves out fields that came later."""
         ...
 
+    def has(self, message: Message) -> bool:
+        """Whether this version has messages of that kind: it says none of the others, and refuses them."""
+        ...
+
     def strange(self, kind: int) -> bytes | None:
         """A message that older versions do not know; None where there is none."""
         ...
@@ -85,6 +89,9 @@ class Present:
 
     def known(self, message: Message) -> Message:
         return message
+
+    def has(self, message: Message) -> bool:
+        return True
 
     def strange(self, kind: int) -> bytes | None:
         return None
@@ -184,11 +191,16 @@ class Versions:
 
     def _across(self, now: Instant, speaker: Process, listener: Process, message: Message) -> Message | None:
         """What `listener` makes of `message`; None where it drops it."""
-        self.crossed += 1
         kind = self._kind()
         codec = self.codecs[speaker.version]
         reader = self.codecs[listener.version]
         decode = reader.decode_message
+        if not codec.has(message):
+            return None
+        self.crossed += 1
+        if not reader.has(message):
+            self._say_something_strange(now, listener, codec.encode_message(message, kind), decode)
+            return None
         if speaker.version > listener.version and self._random.random() < STRANGE:
             self._say_something_strange(now, listener, codec.strange(kind), decode)
         what = f"version {listener.version} cannot read a {type(message).__name__} of version {speaker.version}"
