@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from random import Random
 
 from protocols import node
 from protocols.core import NANOS_PER_S, Instant, NodeId
-from protocols.membership import swim
+from protocols.membership import swim, telling
 from protocols.membership.member import Accusation, Member, State, Update, generation_of, state_of
 from protocols.membership.swim import Swim
-from protocols.membership.table import MemberTable
 from sim.faults import Crash, Liar
 from sim.scenario import Scenario
 from tests.sim.planted.mutant import mutant_by, patched
@@ -49,21 +47,15 @@ def believes_nobody_of_itself() -> AbstractContextManager[None]:
     return patched(Swim, "hear", hear_all_alike)
 
 
-@contextmanager
-def tells_nobody_that_it_has_left() -> Iterator[None]:
-    """Who is taken for having left is told neither that nor any news."""
-    accusation_against = Swim.accusation_against
-    sample = MemberTable.sample
+def tells_nobody_that_it_has_left() -> AbstractContextManager[None]:
+    """Who is taken for having left is not told so."""
+    accusation_against = telling.accusation_against
 
-    def against(self: Swim, node_id: NodeId) -> Accusation | None:
-        accusation = accusation_against(self, node_id)
+    def against(swim: Swim, node_id: NodeId) -> Accusation | None:
+        accusation = accusation_against(swim, node_id)
         return None if accusation is None or state_of(accusation.precedence) is State.LEFT else accusation
 
-    def of_the_others(self: MemberTable, rng: Random, count: int, wanted: Callable[[Member], bool]) -> list[Member]:
-        return sample(self, rng, count, lambda member: member.state is not State.LEFT and wanted(member))
-
-    with patched(Swim, "accusation_against", against), patched(MemberTable, "sample", of_the_others):
-        yield
+    return patched(telling, "accusation_against", against)
 
 
 @contextmanager
