@@ -102,6 +102,15 @@ def test_a_key_that_comes_back_does_not_bring_back_what_it_had_opened() -> None:
     assert refusal(bob, packet) == "replayed"
 
 
+def test_a_key_that_comes_back_seals_with_a_salt_of_its_own() -> None:
+    alice = packets_of(ALICE)
+    salts = []
+    for keyring in ((OLD,), (NEW,), (OLD, NEW)):
+        alice.rekey(keyring, ())
+        salts.append(alice.seal(TO_BOB, b"x")[25:33])
+    assert len(set(salts)) == 3
+
+
 def test_a_renewed_generation_outdoes_the_one_before_under_every_key() -> None:
     alice, bob = packets_of(ALICE, OLD, NEW), packets_of(BOB, OLD, NEW)
     early = alice.seal(TO_BOB, b"1")

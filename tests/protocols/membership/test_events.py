@@ -133,6 +133,43 @@ def test_the_first_event_of_a_mesh_reaches_a_member_that_was_away_when_it_was_se
     assert payloads(b) == payloads(c) == ["the first"]
 
 
+def newcomer(*others: str) -> Host:
+    """A host that has just joined, and has met others of whose events it knows nothing."""
+    host = World().add("a", config_of("a", seeds=("b",))).start()
+    host.world.run(0.1)
+    host.hears(endpoint_of("b"), Gossip(tuple(alive(name) for name in others)))
+    return host
+
+
+def test_what_another_newcomer_has_not_heard_is_not_new() -> None:
+    host = newcomer("b", "c")
+    host.hears(endpoint_of("c"), EventDigest(0, (), True, False))
+    host.hears(endpoint_of("b"), EventDigest(2, (Mark(id_of("b"), 1, 2),), False, True))
+    hears(host, [event("b", 1), event("b", 2), event("b", 3)])
+    assert payloads(host) == ["b3"]
+
+
+def test_what_a_newcomer_is_told_of_strangers_and_of_lives_that_nobody_has_met_silences_nobody() -> None:
+    host = newcomer("b", "c")
+    marks = tuple(Mark(id_of(name), generation, 5) for name, generation in (("a", 1), ("b", 9), ("x", 1)))
+    host.hears(endpoint_of("c"), EventDigest(2, marks, False, True))
+    host.hears(endpoint_of("b"), Gossip((alive("x"),)))
+    hears(host, [event("b", 1), event("x", 1)])
+    assert payloads(host) == ["b1", "x1"]
+    assert len([key for key in host.disk if key.startswith("events/heard/")]) == 2
+
+
+def test_of_what_comes_in_one_packet_the_last_is_remembered() -> None:
+    host = met("b", "z")
+    host.hears(endpoint_of("z"), Gossip((), (event("b", 1), event("b", 2))))
+    host.world.run(0.1)
+    host.restart()
+    host.world.run(0.1)
+    host.hears(endpoint_of("b"), Gossip((alive("b"), alive("z"))))
+    hears(host, [event("b", 2), event("b", 3)])
+    assert payloads(host) == ["b3"]
+
+
 def test_an_event_is_said_only_once_it_is_durable() -> None:
     world = World()
     a, b, _ = world.mesh("a", "b", "c")
@@ -317,6 +354,54 @@ def test_a_later_life_of_an_origin_ends_the_earlier_one() -> None:
     host.hears(endpoint_of("b"), Gossip((alive("b", generation=2),)))
     hears(host, [event("b", 1, generation=2, payload="anew"), event("b", 2)])
     assert payloads(host) == ["b1", "b3", "anew"]
+
+
+def test_a_gap_that_was_filled_in_time_is_asked_for_by_nobody() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 3), event("b", 2)])
+    host.world.run(60)
+    assert payloads(host) == ["b1", "b2", "b3"]
+    assert not host.said_of(EventsWanted)
+
+
+def test_what_an_origin_was_asked_in_an_earlier_life_says_nothing_of_the_later_one() -> None:
+    host = met("b", "z")
+    hears(host, [event("b", 1), event("b", 10)])
+    host.world.run(1.5)
+    assert host.said_of(EventsWanted, "b")
+    host.hears(endpoint_of("b"), Gossip((alive("b", generation=2),)))
+    later = [event("b", number, generation=2, payload=f"anew {number}") for number in range(1, 6)]
+    hears(host, [later[4]])
+    host.hears(endpoint_of("b"), Events(tuple(later[:2]), True, 2, 2))  # said before it sent the last
+    hears(host, later[2:4])
+    assert payloads(host)[2:] == [each.payload for each in later]
+
+
+def test_whoever_asks_with_what_it_has_of_an_earlier_life_is_given_all_of_this_one() -> None:
+    host = met("b")
+    for text in ("one", "two"):
+        send(host, text)
+    for generation, after, texts in ((1, 1, ["two"]), (0, 7, ["one", "two"])):
+        host.hush()
+        host.hears(endpoint_of("b"), EventsWanted(generation, after))
+        (handed,) = host.said_of(Events, "b")
+        assert ([each.payload for each in handed.events], handed.whole, handed.last) == (texts, True, 2)
+
+
+def test_a_life_that_was_outgrown_lends_no_numbers_to_the_next() -> None:
+    host = met("b")
+    for text in ("one", "two"):
+        send(host, text)
+    host.hold_saves = True
+    host.hears(endpoint_of("b"), Gossip((alive("a", generation=5),)))
+    host.request(SendEvent("told", "in between"))  # of the old life, and durable only after the new one has begun
+    host.release_saves()
+    host.world.run(0.1)
+    assert host.node.generation == 6
+    host.hush()
+    host.hears(endpoint_of("b"), EventsWanted(6, 0))
+    assert host.said_of(Events, "b") == [Events((), True, 6, 0)]
+    assert send(host, "anew").number == 1
 
 
 # Digests.
