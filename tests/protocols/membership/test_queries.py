@@ -71,6 +71,14 @@ def test_what_is_built_in_fits_an_answer_whatever_the_node_is(name: str) -> None
         assert msgspec.json.decode(answer.answer)
 
 
+def test_answers_past_the_limit_are_counted_and_not_kept() -> None:
+    world = World()
+    a, *_ = world.mesh("a", "b", "c", "d")
+    answers = a.ask(AskQuery("ping", limit=2))
+    assert isinstance(answers, QueryAnswers)
+    assert (len(answers.answers), answers.answered, answers.asked) == (2, 4, 4)
+
+
 def test_who_is_down_is_counted_and_named_as_silent() -> None:
     world = World()
     a, _, c, _ = world.mesh("a", "b", "c", "d")
