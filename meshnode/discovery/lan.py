@@ -209,6 +209,7 @@ class Discovery:
         while True:
             try:
                 await self._open_and_use()
+                complained = ""
                 continue
             except (OSError, zeroconf.Error) as error:
                 complaint = str(error)

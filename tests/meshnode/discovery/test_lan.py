@@ -195,6 +195,28 @@ async def test_what_nobody_foresaw_is_logged_and_tried_again_and_stops_no_node(
     assert "a record that the library cannot read" in caplog.text
 
 
+class Coming(Lan):
+    """On a machine that loses its network again and again: there is none, it is there for a moment, and so on."""
+
+    tries = 0
+
+    def __init__(self, interfaces: Sequence[str]) -> None:
+        type(self).tries += 1
+        if self.tries % 2:
+            raise OSError("no network")
+        super().__init__(interfaces)
+        self.interfaces = ["192.0.2.1"]  # where it was a moment ago
+
+
+async def test_each_time_that_the_network_goes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Discovery(node("k"), Mesh(), announce=False, open_lan=Coming, retry_s=0.01).run)
+        with trio.fail_after(DEADLINE_S):
+            while caplog.text.count("no network") < 2:  # noqa: ASYNC110  # what is waited for has no event of its own
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+
+
 class Hoarse(Lan):
     """Cannot be heard at first."""
 

@@ -120,6 +120,19 @@ def test_a_node_that_is_alone_tries_one_a_second_and_does_not_take_itself_for_jo
     assert not lonely.node.membership.joined
 
 
+def test_one_that_is_suggested_as_soon_as_the_last_was_tried_out_waits_for_its_turn() -> None:
+    world = World()
+    lonely = world.add("a").start()
+    world.run(5)
+    suggest(lonely, FORGED[0])
+    world.run_until(lambda: len(tries_at(lonely, FORGED)) == HINT_TRIES, 60)
+    suggest(lonely, FORGED[1])
+    world.run(0.9)
+    assert len(tries_at(lonely, FORGED)) == HINT_TRIES
+    world.run(0.2)
+    assert tries_at(lonely, FORGED)[HINT_TRIES:] == [FORGED[1].address]
+
+
 def test_a_true_hint_gets_through_a_flood_of_forged_ones() -> None:
     world = World()
     a, _ = world.mesh("a", "b")
