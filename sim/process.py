@@ -168,7 +168,7 @@ class Process:
         self._wake_wanted: Instant = NEVER
         self._on_wake: EventFunction = self._wake
         self._on_late: EventFunction = self._late
-        self.station = Station(index, Endpoint(config.node_id, config.address), self.step)
+        self.station = Station(index, Endpoint(config.node_id, config.address), self.step, config.mesh)
         self.disk = Disk(world.kernel, self, world.disk_profile)
         self.disk.on_durable = self._durable
         self.executor = Executor(world.kernel, self, world.body, world.hosts)
@@ -203,13 +203,16 @@ class Process:
     def up(self) -> bool:
         return self.core is not None
 
-    def reconfigure(self, *, seeds: tuple[str, ...] | None = None, weight: int | None = None) -> None:
-        """Give the node other seeds, or another weight, from the next boot on."""
+    def reconfigure(
+        self, *, seeds: tuple[str, ...] | None = None, weight: int | None = None, address: str | None = None
+    ) -> None:
+        """Give the node other seeds, another weight or another address, from the next boot on."""
         config = self.config
         self.config = replace(
             config,
             seeds=config.seeds if seeds is None else seeds,
             weight=config.weight if weight is None else weight,
+            address=config.address if address is None else address,
         )
 
     def boot(self, now: Instant) -> None:

@@ -132,7 +132,6 @@ class Versions:
     def __init__(self, world: World) -> None:
         self._world = world
         self._random = world.kernel.random("versions")
-        self._by_address: dict[str, Process] = {}
         self._mixed = False
         self.codecs: dict[int, Codec] = {PRESENT: Present(), NEXT: Next()}
         self.crossed = 0
@@ -174,15 +173,15 @@ class Versions:
         if mixed == self._mixed:
             return
         self._mixed = mixed
-        self._by_address = {process.config.address: process for process in processes}
         for process in processes:
             process.speak_through(self.send if mixed else self._world.network.send)
 
     def send(self, now: Instant, sender: Station, to: Endpoint, message: Message) -> None:
         """`Network.send` for a mesh of several versions."""
         speaker = self._world.processes[sender.index]
-        listener = self._by_address.get(to.address)
-        if listener is None or listener.version == speaker.version:
+        there = self._world.network.station_at(to.address)
+        listener = speaker if there is None else self._world.processes[there.index]
+        if listener.version == speaker.version:
             self._world.network.send(now, sender, to, message)
             return
         heard = self._across(now, speaker, listener, message)

@@ -207,6 +207,16 @@ class World:
         self.woke[process.index] = (now, by)
         process.leap(now, by)
 
+    def move(self, addresses: Mapping[str, str]) -> None:
+        """Give nodes that are down, by name, other addresses; several at once may exchange theirs."""
+        movers = [process for process in self.processes if process.name in addresses]
+        if any(process.up for process in movers):
+            raise ValueError("a node that runs cannot move")
+        self.disturb()
+        self.network.readdress({process.station: addresses[process.name] for process in movers})
+        for process in movers:
+            process.reconfigure(address=addresses[process.name])
+
     def wipe(self, process: Process) -> None:
         """Lose the disk of a node that is down. What it had promised to keep is gone for good."""
         process.lost_data = True

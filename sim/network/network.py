@@ -1,7 +1,8 @@
 """The network: who is where, what of a datagram arrives, and who cannot reach whom (DESIGN 10).
 
 - A node is reached by address. A message for a named node that is not the one at the address goes nowhere: TLS and the
-  packet seal would refuse it. A message without a name goes to whoever is there.
+  packet seal would refuse it. A message without a name goes to whoever is there, but to nobody of another mesh, for
+  both carry the label of their own.
 - Datagrams: a cut link, or the loss rate, loses them at the sender. What is under way when a cut or a clog begins still
   arrives. Whoever is at the address on arrival gets it, be it a new life of the node; nobody there loses it.
 - A clogged link delivers nothing; when the clog ends it delivers everything in a burst, in order. It holds a bounded
@@ -16,7 +17,7 @@ look-up, and one more test where any link is other than plain. Senders that are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappush
 from typing import TypeAlias
 
@@ -179,6 +180,22 @@ class Network:
         self.stations.append(station)
         self._by_address[station.address] = station
 
+    def station_at(self, address: str) -> Station | None:
+        """Who is at `address` now, up or down."""
+        return self._by_address.get(address)
+
+    def readdress(self, addresses: Mapping[Station, str]) -> None:
+        """Give stations other addresses, all at the same time. Raises `ValueError` when somebody else is at one."""
+        left = {address: station for address, station in self._by_address.items() if station not in addresses}
+        for station, address in addresses.items():
+            if address in left:
+                raise ValueError(f"two nodes at {address}")
+            left[address] = station
+        self._by_address = left
+        for station, address in addresses.items():
+            station.address = address
+            station.endpoint = Endpoint(station.node_id, address)
+
     # Sending.
 
     def send(self, now: Instant, sender: Station, to: Endpoint, message: Message) -> None:
@@ -189,7 +206,7 @@ class Network:
         if count & SAMPLE_MASK == 1:
             self.on_sample(now, message)
         receiver = self._by_address.get(to.address)
-        if receiver is None or (to.node_id and to.node_id != receiver.node_id):
+        if receiver is None or (to.node_id != receiver.node_id if to.node_id else sender.mesh != receiver.mesh):
             self.lost(now, sender, receiver, message, "nobody_there")
             return
         if message.carrier is STREAM:
@@ -221,8 +238,8 @@ class Network:
         """`event` got to the machine of `receiver`, and nobody there took it."""
         self.drops[why] += 1
         if self.observer is not None and type(event) is Received:
-            sender = self._by_address[event.sender.address]
-            self.observer(now, sender.index, receiver.index, event.message, -1, why)
+            sender = self._by_address.get(event.sender.address)  # or it has moved away since
+            self.observer(now, -1 if sender is None else sender.index, receiver.index, event.message, -1, why)
 
     def _befalls(self, now: Instant, sender: Station, receiver: Station, event: Received) -> Instant:
         """Draw what befalls a datagram: when it arrives, or −1 when it is lost. Doubles it, too."""

@@ -20,10 +20,11 @@ class Station:
     well looks at no row.
     """
 
-    __slots__ = ("address", "barred", "blocked", "endpoint", "index", "links", "node_id", "on_event", "up")
+    __slots__ = ("address", "barred", "blocked", "endpoint", "index", "links", "mesh", "node_id", "on_event", "up")
 
-    def __init__(self, index: int, endpoint: Endpoint, on_event: EventFunction) -> None:
+    def __init__(self, index: int, endpoint: Endpoint, on_event: EventFunction, mesh: str = "") -> None:
         self.index = index
+        self.mesh = mesh
         self.endpoint = endpoint
         self.node_id = endpoint.node_id
         self.address = endpoint.address
