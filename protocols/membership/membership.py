@@ -427,7 +427,6 @@ class Membership:
             return  # a seed that is this node itself by another address: it has joined nobody
         if self._prober.out_of_touch:
             self._in_touch()
-        knew_nobody = len(self.table) == 1
         self._disputes.take_its_word(now, sender.node_id, message.rows)
         self.swim.merge(now, message.rows, sender.node_id)
         self._show_hearsay()
@@ -435,8 +434,8 @@ class Membership:
             self._send_table(now, sender, answer=False)
         if self._healer.answered():
             self._outbox.notify(JoinedMesh(sender.node_id))
-        if knew_nobody and len(self.table) > 1:
-            self.save_peers(now)
+        if not self._saved_peers:
+            self.save_peers(now)  # the first addresses at once: a crash must not leave this node with none
 
     def _show_hearsay(self) -> None:
         """Tell the accused what is held against them."""

@@ -10,20 +10,24 @@ from collections.abc import Callable
 import pytest
 
 from protocols.core import Instant
-from protocols.membership.facts import Forgotten
+from protocols.membership.facts import Forgotten, MemberChanged
+from protocols.membership.member import State
 from protocols.membership.settings import MembershipSettings
 from sim.checkers import Checker
 from sim.faults import (
     AnyFault,
     ClockDrift,
     ClockJump,
+    Crash,
     Groups,
     Halves,
     Isolate,
     MassRestart,
+    Pause,
     Restart,
     RollingRestart,
 )
+from sim.inspect import rows_of
 from sim.process import Process
 from sim.scenario import Scenario, run
 from sim.scenario.model import Start
@@ -90,6 +94,59 @@ def test_a_cut_heals(sides: tuple[tuple[str, ...], ...], seeds: Start, cut_s: in
         )
         assert run(scenario, watch=watch).violations == ()
         assert counters[0].rows >= 2 * len(sides[0]) * len(sides[1]) if forgotten else counters[0].rows == 0
+
+
+DIED_S = 20
+BACK_S = 400
+"""When the last one comes back that has missed a death."""
+
+
+class Revived(Checker):
+    """When whom was told that n1 is alive, after all who could know had taken it for dead."""
+
+    name = "revived"
+    facts = (MemberChanged,)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.at: list[tuple[float, str]] = []
+
+    def on_fact(self, now: Instant, process: Process, fact: MemberChanged) -> None:  # type: ignore[override]
+        lost = self.world.processes[1]
+        if fact.node_id == lost.config.node_id and fact.state is State.ALIVE and now > (DIED_S + 40) * S:
+            self.at.append((now / S, process.name))
+
+
+@pytest.mark.parametrize("retention", [FORGETFUL, MembershipSettings()], ids=["forgotten", "remembered"])
+@pytest.mark.parametrize("seed", range(2))
+def test_tables_in_which_a_dead_node_lives_do_not_revive_it(seed: int, retention: MembershipSettings) -> None:
+    """n2 and n3 stand still while n1 dies for good, and come back with it in their tables: n2 while it is remembered,
+    n3 perhaps when it is forgotten. Others are restarted, and learn of it from whoever they ask."""
+    world: list[World] = []
+    revived: list[Revived] = []
+
+    def watch(one: World) -> None:
+        world.append(one)
+        revived.append(Revived(one))
+        one.watch.install(revived)
+
+    faults = (
+        Crash(DIED_S, None, nodes=("n1",)),
+        Pause(10, 130, nodes=("n2",)),
+        Pause(10, BACK_S, nodes=("n3",)),
+        RollingRestart(150, 200, nodes=("n4", "n0"), graceful=False),
+        RollingRestart(430, 480, nodes=("n5", "n2"), graceful=False),
+    )
+    scenario = Scenario(nodes=6, seconds=800, seed=seed, membership=retention, faults=faults)
+    assert run(scenario, watch=watch).violations == ()
+    lost = world[0].processes[1].config.node_id
+    rows = [rows_of(process.core).get(lost) for process in world[0].running() if process is not world[0].processes[1]]
+    if retention is FORGETFUL:
+        assert all(BACK_S <= at < BACK_S + 60 for at, _ in revived[0].at)
+        assert rows == [None] * 5
+    else:
+        assert revived[0].at == []
+        assert [row.state for row in rows if row is not None] == [State.DEAD] * 5
 
 
 @pytest.mark.parametrize(

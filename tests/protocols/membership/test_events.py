@@ -13,7 +13,7 @@ from protocols.membership.member import State
 from protocols.membership.messages import Gossip, PushPull
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, Mark, UserQuery
 from protocols.membership.views import Leave
-from tests.protocols.harness import World, alive, config_of, endpoint_of, id_of
+from tests.protocols.harness import Host, World, alive, config_of, endpoint_of, id_of
 from tests.protocols.membership.events_kit import event, hears, met, payloads, send
 
 TOP = (1 << 62) - 1

@@ -471,6 +471,18 @@ def test_one_who_leaves_remembers_whom_it_leaves_for_nobody_looks_for_it() -> No
     world.run_until(lambda: all_agree([a, c]), 10)
 
 
+@pytest.mark.parametrize("by_gossip", [False, True], ids=["by its table", "by gossip before that"])
+def test_the_first_addresses_are_saved_as_soon_as_somebody_is_known(by_gossip: bool) -> None:
+    world = World()
+    a = world.add("a").start()
+    world.run(1)
+    if by_gossip:
+        a.hears(endpoint_of("b"), Gossip((alive("b"),)))
+    a.hears(endpoint_of("b"), PushPull((alive("b"),), answer=False))
+    world.run(0.1)
+    assert saved_peers(a) == {"b"}
+
+
 def test_the_peers_file_has_a_bound_and_room_for_those_that_are_away() -> None:
     table = MemberTable()
     me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import protocols
 from tests.sim.planted.detector import DETECTOR
 from tests.sim.planted.events import EVENTS
+from tests.sim.planted.healing import HEALING
 from tests.sim.planted.leaving import LEAVING
 from tests.sim.planted.liars import LIARS
 from tests.sim.planted.membership import MEMBERSHIP
@@ -19,7 +20,7 @@ from tests.sim.planted.tasks import TASKS
 from tests.sim.planted.views import VIEWS
 
 FAMILIES: dict[str, tuple[Mutant, ...]] = {
-    "membership": (*MEMBERSHIP, *LEAVING),
+    "membership": (*MEMBERSHIP, *LEAVING, *HEALING),
     "events": EVENTS,
     "liars": LIARS,
     "detector": DETECTOR,
