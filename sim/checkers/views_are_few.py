@@ -80,7 +80,8 @@ class ViewsAreFew(Checker):
             return
         clock = process.clock(now)
         if type(fact) is MemberChanged:
-            known = told.generation.get(fact.node_id, fact.generation)
+            # Where all knew all others from the start, that was in their first lives.
+            known = told.generation.get(fact.node_id, 1 if process.boots == 1 else fact.generation)
             told.generation[fact.node_id] = fact.generation
             if fact.state >= State.DEAD or fact.generation > known:
                 told.went.setdefault(fact.node_id, []).append(clock)
