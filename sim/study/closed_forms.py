@@ -10,6 +10,9 @@ further ones.
 as in SWIM, section 4.1: after r rounds of gossip the share 1 / (1 + (N+1)·e^(−β·r)) of members is informed, where
 β = fanout · (1 − loss) / 2.
 
+News is passed on a bounded number of times, so that a share of (1 − fanout·(1 − loss)/(N−1))^((N−1)·rounds) never hears
+it by gossip (`gossip_reaches`).
+
 **Re-merge.** The issue's bound: `push_pull + 2·T_max + spread`. Each side tries the other at least every push-pull
 interval, what is still being judged when the cut ends may take T_max, what a table accuses another T_max, and the
 refutations spread.
@@ -23,6 +26,7 @@ from functools import cache
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
 from protocols.detector.suspicion import suspicion_bounds
+from protocols.membership.gossip import decimal_digits
 from protocols.membership.healing import push_pull_scale
 
 INFORMED = 0.9999
@@ -79,6 +83,19 @@ def spread_s(config: SwimConfig, members: int, loss: float = 0.0, share: float =
     """Seconds until that curve has informed `share` of all members."""
     rounds = math.log((members + 1) * share / (1 - share)) / _contacts(config, loss)
     return rounds * config.gossip_interval / NANOS_PER_S
+
+
+def gossip_reaches(config: SwimConfig, members: int, loss: float) -> float:
+    """The share of members that hear a piece of news by gossip at all, for it is passed on so often and no more.
+
+    Each of the others sends it to `fanout` of its N−1 peers in ⌈retransmits / fanout⌉ rounds; whom none of these
+    packets reaches has to wait for an exchange of tables.
+    """
+    others = members - 1
+    fanout = min(config.gossip_fanout, others)
+    rounds = -(-max(1, config.retransmit_mult * decimal_digits(members)) // fanout)
+    missed: float = (1 - (1 - loss) * fanout / others) ** (others * rounds)
+    return 1 - missed
 
 
 def _contacts(config: SwimConfig, loss: float) -> float:

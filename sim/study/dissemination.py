@@ -12,7 +12,7 @@ from sim.faults.fault import nanos
 from sim.network import LinkProfile
 from sim.process import NEVER, Process
 from sim.scenario import Scenario
-from sim.study.closed_forms import INFORMED, SLACK, informed_share, spread_s
+from sim.study.closed_forms import INFORMED, SLACK, gossip_reaches, informed_share, spread_s
 from sim.study.findings import Cell, Goal, Plot, Section, Series, Table
 from sim.study.mesh import Mesh, Verdicts, seconds
 from sim.study.numbers import quantile
@@ -87,7 +87,14 @@ class Dissemination(Experiment):
                 rows.append(
                     (
                         *(f"{loss} %", f"{nodes:,}", samples.seeds(arm, nodes), usual, SLACK * usual),
-                        *(informed, ever, quantile(times, 0.5), quantile(times, 0.99), dead),
+                        *(
+                            informed,
+                            100 * gossip_reaches(self.config, nodes, loss / 100),
+                            ever,
+                            quantile(times, 0.5),
+                            quantile(times, 0.99),
+                            dead,
+                        ),
                     )
                 )
                 what = f"N = {nodes:,}, loss {loss} %"
@@ -114,7 +121,16 @@ class Dissemination(Experiment):
                 Table(
                     "Seconds from the leave; shares of all members asked, over all seeds",
                     (
-                        *("loss", "N", "seeds", "closed form", f"× {SLACK:g}", "in time, %", "ever, %"),
+                        *(
+                            "loss",
+                            "N",
+                            "seeds",
+                            "closed form",
+                            f"× {SLACK:g}",
+                            "in time, %",
+                            "within reach, %",
+                            "ever, %",
+                        ),
                         *("all know: median", "all know: p99", "taken for dead"),
                     ),
                     tuple(rows),
@@ -127,6 +143,9 @@ class Dissemination(Experiment):
                 "The closed form: serf's convergence simulator (serf.io, docs/internals/simulator), a logistic "
                 "epidemic as in SWIM, section 4.1: after r rounds 1 / (1 + (N+1)·e^(−fanout·(1−loss)/2·r)) of the "
                 f"members know; solved for {100 * INFORMED:g} %, times the gossip interval.",
+                "Within reach: about how many gossip reaches at all, for news is passed on "
+                "retransmit_mult·⌈log10(N+1)⌉ times and no more: 1 − (1 − fanout·(1−loss)/(N−1))^((N−1)·rounds). Who "
+                "is missed waits for an exchange of tables.",
             ),
         )
 

@@ -8,7 +8,15 @@ import pytest
 
 from protocols.config import SwimConfig
 from protocols.membership.settings import WAN
-from sim.study.closed_forms import INFORMED, first_to_know_s, informed_share, merge_bound_s, spread_s, suspicion_s
+from sim.study.closed_forms import (
+    INFORMED,
+    first_to_know_s,
+    gossip_reaches,
+    informed_share,
+    merge_bound_s,
+    spread_s,
+    suspicion_s,
+)
 from sim.study.numbers import quantile
 
 
@@ -45,6 +53,29 @@ def test_the_spread_is_where_serfs_curve_has_informed_all(members: int, loss: fl
 def test_serfs_curve_at_its_own_defaults() -> None:
     # serf.io, docs/internals/simulator: 30 nodes, fan-out 3, 0.2 s, no loss; 1 / (1 + 31·e^(−1.5·5)) after a second.
     assert informed_share(SwimConfig(), 30, 0.0, 1.0) == pytest.approx(0.98311, abs=1e-4)
+
+
+@pytest.mark.parametrize(("members", "loss"), [(20, 0.3), (20, 0.6), (100, 0.5)])
+def test_the_reach_of_gossip_is_that_of_packets_to_drawn_peers(members: int, loss: float) -> None:
+    draw = Random("oracle")
+    config = SwimConfig()
+    rounds = {20: 3, 100: 4}[members]  # 4·2 and 4·3 times, to three at a time
+    missed = asked = 0
+    while asked < 100_000:
+        heard = [False] * members
+        for sender in range(members):
+            peers = [peer for peer in range(members) if peer != sender]
+            for _ in range(rounds):
+                for peer in draw.sample(peers, 3):
+                    heard[peer] |= draw.random() >= loss
+        missed += heard.count(False)
+        asked += members
+    assert 1 - gossip_reaches(config, members, loss) == pytest.approx(missed / asked, rel=0.2)
+
+
+def test_gossip_reaches_all_of_two_and_nobody_where_all_is_lost() -> None:
+    assert gossip_reaches(SwimConfig(), 2, 0.0) == 1
+    assert gossip_reaches(SwimConfig(), 20, 1.0) == 0
 
 
 def test_the_bound_of_a_re_merge_adds_up() -> None:
