@@ -27,7 +27,7 @@ class Detection(Experiment):
 
     name = "detection"
     title = "Detection of a crash"
-    share: ClassVar[Mapping[int, int]] = {5: 100, 20: 60, 100: 25, 1000: 3}
+    share: ClassVar[Mapping[int, int]] = {5: 100, 20: 60, 100: 25, 1000: 2}
 
     def arms(self, nodes: int) -> tuple[str, ...]:
         return (ARM,)
