@@ -201,15 +201,17 @@ def test_a_node_that_leaves_answers_who_waits_and_refuses_who_comes_then() -> No
 
 def test_configured_tags_that_have_no_room_beside_the_others_are_named_and_left_out() -> None:
     host = node_with()
-    host.ask(SetTags({"rack": "7"}))
+    host.ask(SetTags({"rack": "7", "room": "2"}))
     host.crash()
     host.config = replace(host.config, tags=own_tags({f"c{number:02}": "" for number in range(OWN_TAGS_MAX)}))
     host.start()
     host.world.run(0.1)
     (left_out,) = host.facts_of(TagsLeftOut)
-    assert left_out.keys == (f"c{OWN_TAGS_MAX - 1}",)
+    assert left_out.keys == (f"c{OWN_TAGS_MAX - 2}", f"c{OWN_TAGS_MAX - 1}")
     assert len(tags_of(host.ask(GetTags()))) == OWN_TAGS_MAX
+    # There is one too many all the same, which is no reason to refuse that they get fewer.
     assert len(tags_of(host.ask(SetTags(unset=("rack",))))) == OWN_TAGS_MAX
+    assert "rack" not in tags_of(host.ask(GetTags()))
 
 
 # Incarnations.
@@ -239,6 +241,23 @@ def test_a_refutation_behind_a_change_says_the_new_profile() -> None:
     said = [update for update in host.told("a") if isinstance(update, Alive)]
     assert said
     assert all(update.profile.tags == (("gpu", ""),) for update in said)
+
+
+def test_a_refutation_says_a_changed_profile_for_a_while_after_that_is_passed_on_no_more() -> None:
+    host = node_with()
+    host.hears(endpoint_of("b"), Gossip((alive("b"), alive("c"), alive("d"))))
+    host.world.run(LONG_AFTER_S)
+    host.hears(endpoint_of("b"), Gossip((alive("b", 2), alive("c", 2), alive("d", 2))))
+    host.ask(SetTags({"gpu": ""}))
+    host.world.run(0.9)
+    host.hush()
+    host.hears(endpoint_of("b"), Gossip((accuse("a", State.SUSPECT, 1, incarnation(host)),)))
+    host.world.run(0.3)
+    said = [
+        update for update in host.told("a") if update.precedence == precedence_of(1, incarnation(host), State.ALIVE)
+    ]
+    assert said
+    assert all(isinstance(update, Alive) and not update.incarnations_ago for update in said)
 
 
 def changed(name: str, number: int) -> Alive:
