@@ -280,9 +280,10 @@ STATUS_HELP = """Show how this node stands: its mesh, members, tasks, load, memo
 Task counts are of the tasks that this node took in; runs are bodies that it executes, for any node.
 
 HEALTH is how far this node doubts itself: while its own probes fail it probes and accuses others more slowly. PROBES
-are the pings by which it finds out who is alive; round trips are of the last 128 that were answered directly. VIEW
-CHANGES are changes of the set of live members: many in a minute mean an unsteady network. DROPPED is what was refused,
-by reason. All counts are since the daemon started.
+are the pings by which it finds out who is alive; round trips are of the last 128 that were answered directly. VIEWS are
+how often what is published of who is there has changed; CHANGES SEEN are all changes of single members: many in a
+minute mean an unsteady network. DROPPED is what the network brought that was no packet or message of this mesh, by
+reason; REFUSED is what members said that no honest one says. All counts are since the daemon started.
 
 \b
 Example:
