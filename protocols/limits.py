@@ -12,6 +12,9 @@ FRAME_BYTES_MAX = 1 << 20
 """One frame on a stream."""
 MEMBERS_PER_FRAME_MAX = 512
 """Rows in one push-pull frame; a larger table travels in several."""
+MEMBERS_MAX = 32_768
+"""Rows of one member table, under 1 KB each. Members that are gone make room for others; where all are present, a
+stranger is refused."""
 PEERS_HEARD_MAX = 4096
 """Members whose vitals and coordinates one node remembers, about 1 KB each."""
 

@@ -24,6 +24,7 @@ from protocols.membership.member import STATE_MASK, Member, Profile, State, Upda
 from protocols.membership.messages import NO_PROBE, Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.nearness import Nearness
 from protocols.membership.records import PEERS_KEY, Peers
+from protocols.membership.retention import forget_the_gone
 from protocols.membership.rtt_answers import RttDesk
 from protocols.membership.rumours import Rumour
 from protocols.membership.spreading import Spreading
@@ -311,7 +312,7 @@ class Membership:
 
     def _housekeep(self, now: Instant) -> None:
         self._next_housekeeping = now + self._swim_config.push_pull_interval
-        self._healer.forgot(self.swim.forget(now))
+        self._healer.forgot(forget_the_gone(self.swim, now))
         self.evidence.fold()
         if self._view_kept != self.swim.view:
             self._view_kept = self.swim.view

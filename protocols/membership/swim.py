@@ -44,6 +44,7 @@ from protocols.membership.member import (
     with_state,
 )
 from protocols.membership.plausible import PATIENCE, TO_ASK_MAX, is_honest, is_plausible
+from protocols.membership.retention import has_room, is_full
 from protocols.membership.steady import SteadyView
 from protocols.membership.table import MemberTable
 from protocols.outbox import Outbox
@@ -287,7 +288,8 @@ class Swim:
             self._catch_up(now, known, alive, aloud=False)
 
     def _remember(self, now: Instant, row: Believed) -> None:
-        if not is_honest(row.alive):
+        if not is_honest(row.alive) or is_full(self):
+            self.refused += 1
             return
         age = row.age_minutes * NANOS_PER_MINUTE
         if age > self.config.swim.remember_dead:
@@ -300,7 +302,7 @@ class Swim:
         """News of a member that is not in the table. An accusation of a stranger says nothing useful."""
         if type(update) is not Alive or update.precedence & STATE_MASK != ALIVE:
             return
-        if not is_honest(update):
+        if not is_honest(update) or not has_room(self):
             self.refused += 1
             return
         member = Member(announcement_in(update), update.precedence, update.node_id, now)
@@ -462,21 +464,12 @@ class Swim:
             if row is not None and row.precedence == suspicion.precedence:
                 self._accused(now, row, Accusation(node_id, with_state(row.precedence, State.DEAD), self._id))
 
-    def forget(self, now: Instant) -> list[str]:
-        """Drop rows of members that have been dead or gone for longer than they are remembered.
-
-        Returns the addresses of those that were dead.
-        """
-        horizon = now - self.config.swim.remember_dead
-        if not self.table.count(State.DEAD) and not self.table.count(State.LEFT):
-            return []
-        gone = [m for m in self.table if m.precedence & STATE_MASK >= DEAD and m.since < horizon and m is not self.me]
-        for member in gone:
-            node_id = member.alive.node_id
-            self.table.remove(node_id)
-            self.view += 1
-            self._outbox.notify(Forgotten(node_id))
-        return [member.alive.profile.address for member in gone if member.state is State.DEAD]
+    def forget(self, member: Member) -> None:
+        """Drop the row of a member that has been gone for long enough (`retention.py`)."""
+        node_id = member.alive.node_id
+        self.table.remove(node_id)
+        self.view += 1
+        self._outbox.notify(Forgotten(node_id))
 
     def _view_changed(self, now: Instant, before: Member | None, after: Member) -> None:
         self.view += 1
