@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import pytest
 
 from protocols.config import SwimConfig
-from protocols.core import Carrier, Message
+from protocols.core import NANOS_PER_S, Carrier, Message
 from protocols.limits import FRAME_BYTES_MAX, PACKET_BYTES_MAX
 from protocols.membership.member import Alive, Member, Profile, State, precedence_of
 from protocols.wire import decode_message, encode_message
@@ -15,7 +17,7 @@ from sim.checkers.nobody_forgotten import remembered_within
 from sim.errors import ScenarioError
 from sim.faults import Isolate, Liar
 from sim.lies import TOPICS, Lies, Topic
-from sim.scenario import Scenario, run
+from sim.scenario import Run, Scenario, run
 from sim.world import World
 from tests.sim.planted.mutant import Tampered
 
@@ -74,6 +76,26 @@ def test_of_a_run_without_lies_nobody_is_excused_and_nothing_more_is_asked() -> 
 def test_a_member_that_is_cut_off_while_another_one_lies_is_not_held_against_the_mesh() -> None:
     scenario = Scenario(nodes=5, seconds=50, faults=(Liar(2, 45, nodes=("n1",)), Isolate(5, 40, nodes=("n3",))))
     assert run(scenario).violations == ()
+
+
+def things_in(core: object) -> int:
+    """How many objects a core holds, in whatever it keeps them."""
+    seen: set[int] = set()
+    todo: list[object] = [core]
+    while todo:
+        thing = todo.pop()
+        if id(thing) not in seen and not isinstance(thing, type | ModuleType | FunctionType | BuiltinFunctionType):
+            seen.add(id(thing))
+            todo += gc.get_referents(thing)
+    return len(seen)
+
+
+def test_six_thousand_lies_fill_no_memory() -> None:
+    one = Run(Scenario(nodes=4, seconds=122, faults=(Liar(1, nodes=("n1",), per_s=50),)))
+    one.start()
+    one.world.run(121 * NANOS_PER_S)
+    honest = [process for process in one.world.processes if process.name != "n1"]
+    assert max(things_in(process.core) for process in honest) < 2000
 
 
 class Deaf(Tampered):
