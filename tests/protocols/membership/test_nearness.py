@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Outcome, Refused
 from protocols.limits import PEERS_HEARD_MAX
-from protocols.membership.coordinates import Coordinate
+from protocols.membership.coordinates import DIMENSIONS, Coordinate
 from protocols.membership.member import State
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq
 from protocols.membership.nearness import Nearness
@@ -225,6 +225,16 @@ def test_any_node_tells_how_far_any_two_others_are_from_each_other() -> None:
     ):
         assert shown == pytest.approx(true, rel=0.01)
     assert status.rtt.coordinate_error < 0.3
+
+
+def test_an_estimate_is_as_old_as_the_older_of_its_coordinates() -> None:
+    nearness = Nearness("a")
+    for second, name in ((1, "b"), (5, "c")):
+        nearness.heard(second * NANOS_PER_S, name, Coordinate((0,) * DIMENSIONS, 10, 0, 100), 0)
+    for one, other in (("b", "c"), ("c", "b")):
+        estimate = nearness.between(10 * NANOS_PER_S, one, other)
+        assert estimate is not None
+        assert estimate.age_s == 9
 
 
 def test_the_median_of_two_lies_between_them() -> None:
