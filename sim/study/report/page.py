@@ -73,7 +73,8 @@ def _goals(goals: tuple[Goal, ...]) -> str:
     )
     said = f"{len(goals)} goals, {missed} missed" if missed else f"{len(goals)} goals, all met"
     return (
-        f'<details{" open" if missed else ""}><summary>{said}</summary><div class="scroll"><table><thead><tr>'
+        f'<details{" open" if missed else ""}><summary>{said}</summary><div class="scroll">'
+        '<table class="goals"><thead><tr>'
         "<th>goal</th><th>figure</th><th>wanted</th><th></th><th>asked by</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div></details>"
     )

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from html import escape
+from textwrap import wrap
 
 from sim.study.findings import Plot, Point, Series
 from sim.study.numbers import written
 from sim.study.report.scale import Scale, linear, logarithmic
 
 WIDTH, HEIGHT = 540, 290
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 50
 COLOURS = 6
 MARKED_MAX = 12
 """Lines of more points than this have no marks of their own."""
 BAR_MAX = 30.0
+LETTER_WIDTH = 6.4
 DIGIT_WIDTH = 5.8
 """Of the figure over a bar; one that is wider than its bar is left to the tooltip and the table."""
 
@@ -70,9 +72,14 @@ def _lines(plot: Plot) -> Iterator[str]:
     yield from _goal(plot, y)
 
 
-def _below(at: float, text: str) -> str:
-    """Under the axis."""
-    return f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{text}</text>'
+def _below(at: float, text: str, room: float = WIDTH) -> str:
+    """Under the axis, in lines of no more than `room`."""
+    lines = wrap(text, max(1, int(room / LETTER_WIDTH)))
+    return "".join(
+        f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 16 + 13 * number}" text-anchor="middle">'
+        f"{escape(line)}</text>"
+        for number, line in enumerate(lines)
+    )
 
 
 def _series(place: int, series: Series, x: Scale, y: Scale) -> Iterator[str]:
@@ -99,7 +106,7 @@ def _bars(plot: Plot) -> Iterator[str]:
     width = min(BAR_MAX, 0.8 * room / len(plot.series))
     for group, name in enumerate(plot.groups):
         middle = LEFT + room * (group + 0.5)
-        yield _below(middle, escape(name))
+        yield _below(middle, name, room)
         left = middle - width * len(plot.series) / 2
         for place, series in enumerate(plot.series):
             value = next((value for at, value in series.points if at == group), None)
@@ -130,7 +137,7 @@ def _grid(plot: Plot, y: Scale) -> Iterator[str]:
         yield f'<text class="tick" x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{written(tick)}</text>'
     yield f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>'
     across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
-    yield f'<text class="label" x="{across}" y="{HEIGHT - 8}" text-anchor="middle">{escape(plot.x)}</text>'
+    yield f'<text class="label" x="{across}" y="{HEIGHT - 3}" text-anchor="middle">{escape(plot.x)}</text>'
     yield (
         f'<text class="label" transform="translate(13 {down}) rotate(-90)" text-anchor="middle">{escape(plot.y)}</text>'
     )

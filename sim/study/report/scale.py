@@ -45,11 +45,12 @@ def linear(values: list[float], start: float, end: float) -> Scale:
 
 
 def logarithmic(values: list[float], start: float, end: float, *, whole: bool) -> Scale:
-    """Over the positive ones; `whole`: from power to power of ten, else just what there is, with a little room."""
+    """Over the positive ones; `whole`: from power to power of ten, and from 1 or less, as bars want it that stand
+    beside bars of nothing; else just what there is, with a little room."""
     positive = [value for value in values if value > 0] or [1.0]
     least, most = min(positive), max(positive)
     if whole:
-        least, most = 10.0 ** math.floor(math.log10(least)), 10.0 ** math.ceil(math.log10(most))
+        least, most = min(1.0, 10.0 ** math.floor(math.log10(least))), 10.0 ** math.ceil(math.log10(most))
     else:
         least, most = least / 1.3, most * 1.3
     return Scale(least, most if most > least else 10 * least, start, end, log=True)
