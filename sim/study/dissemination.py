@@ -33,6 +33,11 @@ STEPS = 40
 DEAD_LOSS_MAX = 20
 """Per cent of loss below which no leave may be taken for a failure."""
 
+COLUMNS = (
+    *("loss", "N", "seeds", "closed form", f"× {SLACK:g}", "in time, %", "within reach, %", "ever, %"),
+    *("all know: median", "all know: p99", "taken for dead"),
+)
+
 
 class Dissemination(Experiment):
     """A few members leave gracefully, one after the other."""
@@ -81,39 +86,10 @@ class Dissemination(Experiment):
         goals: list[Goal] = []
         rows: list[tuple[Cell, ...]] = []
         for loss in LOSSES:
-            arm = arm_of(loss)
-            for nodes in samples.sizes_of(arm):
-                asked = samples.total(arm, nodes, "asked")
-                informed = 100 * samples.total(arm, nodes, "in_time") / asked
-                ever = 100 * samples.total(arm, nodes, "ever") / asked
-                dead = samples.total(arm, nodes, "taken_for_dead")
-                usual = spread_s(self.config, nodes, loss / 100)
-                times = samples.values(arm, nodes, "all_s")
-                rows.append(
-                    (
-                        *(f"{loss} %", f"{nodes:,}", samples.seeds(arm, nodes), usual, SLACK * usual),
-                        *(
-                            informed,
-                            100 * gossip_reaches(self.config, nodes, loss / 100),
-                            ever,
-                            quantile(times, 0.5),
-                            quantile(times, 0.99),
-                            dead,
-                        ),
-                    )
-                )
-                what = f"N = {nodes:,}, loss {loss} %"
-                goals.append(
-                    Goal(
-                        f"{what}: informed within {SLACK:g} × the closed form",
-                        informed,
-                        "at least",
-                        100 * INFORMED,
-                        "%",
-                    )
-                )
-                if loss < DEAD_LOSS_MAX:
-                    goals.append(Goal(f"{what}: leaves taken for failures", dead, "at most", 0))
+            for nodes in samples.sizes_of(arm_of(loss)):
+                told, row = self._told(samples, loss, nodes)
+                goals += told
+                rows.append(row)
         return Section(
             name=self.name,
             title=self.title,
@@ -125,19 +101,7 @@ class Dissemination(Experiment):
             tables=(
                 Table(
                     "Seconds from the leave; shares of all members asked, over all seeds",
-                    (
-                        *(
-                            "loss",
-                            "N",
-                            "seeds",
-                            "closed form",
-                            f"× {SLACK:g}",
-                            "in time, %",
-                            "within reach, %",
-                            "ever, %",
-                        ),
-                        *("all know: median", "all know: p99", "taken for dead"),
-                    ),
+                    COLUMNS,
                     tuple(rows),
                 ),
             )
@@ -153,6 +117,23 @@ class Dissemination(Experiment):
                 "is missed waits for an exchange of tables.",
             ),
         )
+
+    def _told(self, samples: Samples, loss: int, nodes: int) -> tuple[list[Goal], tuple[Cell, ...]]:
+        """What there is to say of one size at one rate of loss: goals, and a row of the table."""
+        arm = arm_of(loss)
+        asked = samples.total(arm, nodes, "asked")
+        informed, ever = (100 * samples.total(arm, nodes, name) / asked for name in ("in_time", "ever"))
+        reach = 100 * gossip_reaches(self.config, nodes, loss / 100)
+        dead = samples.total(arm, nodes, "taken_for_dead")
+        usual = spread_s(self.config, nodes, loss / 100)
+        times = [quantile(samples.values(arm, nodes, "all_s"), share) for share in (0.5, 0.99)]
+        what = f"N = {nodes:,}, loss {loss} %"
+        in_time = f"{what}: informed within {SLACK:g} × the closed form"
+        goals = [Goal(in_time, informed, "at least", 100 * INFORMED, "%")]
+        if loss < DEAD_LOSS_MAX:
+            goals.append(Goal(f"{what}: leaves taken for failures", dead, "at most", 0))
+        first: tuple[Cell, ...] = (f"{loss} %", f"{nodes:,}", samples.seeds(arm, nodes), usual, SLACK * usual)
+        return goals, (*first, informed, reach, ever, *times, dead)
 
     def _plot(self, samples: Samples, nodes: int) -> Plot:
         series: list[Series] = []
