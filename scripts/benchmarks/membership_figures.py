@@ -92,7 +92,8 @@ def _of_kills(ours: Measured, theirs: Measured | None) -> list[_Metric]:
             "s",
             lambda measured: median([kill.first_s for kill in measured.kills]),
             no_worse_than_peer=True,
-            note=f"{kills} kills, taken for dead by one, and then by all of the others; {suspected}; {stamps}",
+            note=f"{kills} kills, taken for dead by one, and then by all of the others; {suspected}; two kills may "
+            f"differ by seconds, for it is chance who probes the victim next; {stamps}",
         ),
         _Metric("kill -9: first knows, worst", "s", lambda measured: max(kill.first_s for kill in measured.kills)),
         _Metric("kill -9: from first to last, median", "s", lambda measured: median(_spreads(measured))),
