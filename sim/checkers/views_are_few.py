@@ -15,7 +15,8 @@ may wait (`view_wait_max`, and then one interval of the pace):
   told that it is dead, has left, or has begun another life, and only where that came three times or more;
 - what was told, put together, is what the node takes for its view; in a life that began with a join, all of it.
 
-No fault is an excuse. In a large mesh an even sample of nodes is watched.
+No fault is an excuse, but that where a member lies (`faults/liar.py`) others begin life upon life, and are back each
+time. In a large mesh an even sample of nodes is watched.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class ViewsAreFew(Checker):
         for node_id in view.returned:
             times = [each for each in told.returned.get(node_id, []) if clock - each < span - ROUNDING]
             told.returned[node_id] = [*times, clock]
-            if len(times) + 1 > returns_max(self._config, span):
+            if len(times) + 1 > returns_max(self._config, span) and not self.world.has_lied:
                 seconds = span / NANOS_PER_S
                 return f"publishes that {self._name(node_id)} is back {len(times) + 1} times in {seconds:g} s"
         for node_id in (*view.joined, *view.returned, *view.changed):
