@@ -363,8 +363,7 @@ class Membership:
 
     def _hear_from(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> Update | None:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
-        if self.swim.hear(now, updates, sender.node_id):
-            self.farewell.correct(sender, updates)
+        self._heard(now, sender, updates)
         word = self._disputes.insistence(updates[0])
         if word is not None:
             self._outbox.send(sender, PushPull((word,), answer=False))
@@ -373,7 +372,7 @@ class Membership:
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
         if self._prober.out_of_touch:
             self._in_touch()
-        self.swim.hear(now, message.updates, sender.node_id)
+        self._heard(now, sender, message.updates)
         if message.target == self.config.node_id:
             self._outbox.send(sender, Ack(message.probe))
             return
@@ -418,9 +417,14 @@ class Membership:
         in_touch_again = self._prober.out_of_touch
         if in_touch_again:
             self._in_touch()
-        if not self.swim.hear(now, message.updates, sender.node_id):
-            return in_touch_again
-        self.farewell.correct(sender, message.updates)
+        return self._heard(now, sender, message.updates) or in_touch_again
+
+    def _heard(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> bool:
+        """Take in what `sender` says of members; whether any of it was news."""
+        if not self.swim.hear(now, updates, sender.node_id):
+            return False
+        self.farewell.correct(sender, updates)
+        self._show_hearsay()
         return True
 
     def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:

@@ -388,8 +388,10 @@ class Swim:
             row.stale_to = row.precedence - wanted
         else:
             self.suspicions.end(accusation.node_id)
-            if state == LEFT:  # who still doubts it has to be told (`farewell.py`)
-                row.stale_to = precedence_of(row.generation, 0, State.ALIVE)
+            if state == LEFT:
+                row.stale_to = precedence_of(row.generation, 0, State.ALIVE)  # who doubts it is told (`farewell.py`)
+                if self._rng.random() * self.table.present < self.config.swim.gossip_fanout:
+                    self.hearsay.show_again(accusation)  # somebody else may have said so in its name: then it objects
         if state != SUSPECT or was >= DEAD:
             # A suspect serves: one that was dead had refuted that, and is in doubt again.
             self._view_changed(now, before, row)
