@@ -49,7 +49,7 @@ from protocols.membership.facts import (
     NameConflict,
     NodeStarted,
 )
-from protocols.membership.hints import Hint, Suggest, Suggested
+from protocols.membership.hints import Hint, HungUp, Suggest, Suggested
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
 from protocols.node import VERSION, Node, saved_generation
@@ -241,6 +241,7 @@ class Daemon:
             on_unknown_key=self._on_unknown_key,
             on_join=self._let_in if self._admission else None,
             on_twin=self._on_twin,
+            on_hung_up=self._on_hung_up,
             generation=saved_generation(self._saved) + 1,
         )
 
@@ -353,6 +354,10 @@ class Daemon:
     def _on_message(self, sender: Endpoint, message: Message) -> None:
         if self._driver is not None:
             self._driver.feed(Received(sender, message))
+
+    def _on_hung_up(self, peer: NodeId) -> None:
+        if self._driver is not None:
+            self._driver.tell(HungUp(peer))
 
     def _on_drop(self, reason: str) -> None:
         log.debug("dropped", reason=reason)

@@ -45,7 +45,7 @@ from protocols.keyring.views import AddKey, ListKeys, RemoveKey, TellKeys, UseKe
 from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, SendEvent
 from protocols.membership.events import EVENTS_TAG
 from protocols.membership.facts import NodeStarted
-from protocols.membership.hints import Suggest
+from protocols.membership.hints import HungUp, Suggest
 from protocols.membership.invariants import check_beliefs
 from protocols.membership.member import Member, State
 from protocols.membership.membership import Membership
@@ -465,7 +465,7 @@ class Node:
                     self._tagging.change(now, request_id, command, self.swim)
             case GetStatus():
                 self._outbox.reply(request_id, status_of(self, now))
-            case Suggest():
+            case Suggest() | HungUp():
                 self._outbox.reply(request_id, self.membership.suggest(now, command))
             case Leave():
                 self._leave(now, request_id)

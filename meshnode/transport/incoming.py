@@ -195,6 +195,7 @@ class IncomingStreams:
         try:
             with scope:
                 await self._read(stream, peer, rest, scope)
+                self._local.hung_up(peer.node_id)
             if trio.current_time() >= scope.deadline:
                 self._local.drop("stream_timeout")
         finally:

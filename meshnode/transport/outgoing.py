@@ -257,6 +257,7 @@ class OutgoingStream:
         except STREAM_ERRORS:
             pass  # counted below where it cost a batch
         self._peer_gone = True
+        self._local.hung_up(self.peer_id)
         both.cancel()
 
     async def _send_batches(self, stream: TlsStream) -> None:

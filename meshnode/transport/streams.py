@@ -64,6 +64,8 @@ class Local:
     server_tls: ssl.SSLContext
     client_tls: ssl.SSLContext
     drop: Callable[[str], None]
+    hung_up: Callable[[NodeId], None]
+    """Told of a peer that has ended a stream, or lost it."""
     names: Names
     traffic: Traffic
 

@@ -50,7 +50,8 @@ class Transport:
     """Sends and receives for one node. `run` serves; `send` is called from within the same trio run.
 
     `on_message(sender, message)` and `on_drop(reason)` are called in between two steps of the trio loop and must not
-    block; nor must `on_twin(twin)`, which is told of another process with this identity (twins.py).
+    block; nor must `on_twin(twin)`, which is told of another process with this identity (twins.py), and
+    `on_hung_up(peer)`, which hears who has ended a stream or lost it.
     `on_unknown_key(sender)` hears whom packets name, unproven, whose key this node does not hold. `on_join` is the
     join desk's `handle` where this node holds the CA's key, else None. `generation` must grow with every start of the
     node (seal.py); the wall clock serves unless a better one is given.
@@ -68,6 +69,7 @@ class Transport:
         on_unknown_key: Callable[[NodeId], None] | None = None,
         on_join: Callable[[JoinRequest], Awaitable[JoinReply]] | None = None,
         on_twin: Callable[[Twin], None] | None = None,
+        on_hung_up: Callable[[NodeId], None] | None = None,
         generation: int | None = None,
         names: Names | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class Transport:
         self._advertise = advertise
         self._on_message = on_message
         self._on_drop = on_drop
+        self._on_hung_up = on_hung_up or (lambda peer: None)
         self._life = Life(on_twin or (lambda twin: None))
         self._door = JoinDoor(identity, secrets.founder_address, on_join, self._drop)
         self._packets = Packets(
@@ -282,7 +285,16 @@ class Transport:
         mesh, life = self._secrets.mesh, self._life
         hello = partial(encode_hello, mesh, self.address, self._identity.name, life.name)
         return Local(
-            self._identity.node_id, mesh, life, hello, server_tls, client_tls, self._drop, self._names, self.traffic
+            self._identity.node_id,
+            mesh,
+            life,
+            hello,
+            server_tls,
+            client_tls,
+            self._drop,
+            self._on_hung_up,
+            self._names,
+            self.traffic,
         )
 
     def _drop(self, reason: str) -> None:

@@ -69,9 +69,11 @@ class Prober:
         "_health",
         "_helpers",
         "_helpers_heard",
+        "_hinted",
         "_next_nack_at",
         "_next_probe_at",
         "_order",
+        "_out_of_turn",
         "_over_stream",
         "_position",
         "_probe_deadline",
@@ -93,6 +95,10 @@ class Prober:
         self._rng = rng
         self._order: list[NodeId] = []
         self._position = 0
+        self._hinted: NodeId = ""
+        """Whom to probe next, out of turn."""
+        self._out_of_turn = False
+        """Whether the last probe was: the next one is not, so that no peer that flaps costs others their turn."""
         self._seq = 0
         self._target: NodeId = ""
         self._target_seq = 0
@@ -140,7 +146,9 @@ class Prober:
         """
         if self._next_probe_at == NEVER:
             return
-        if self._target and self._position:
+        if self._target and self._out_of_turn:
+            self._hinted, self._out_of_turn = self._target, False
+        elif self._target and self._position:
             self._position -= 1
         self._target = ""
         self._over_stream = self.out_of_touch = False
@@ -166,6 +174,10 @@ class Prober:
     def add(self, node_id: NodeId) -> None:
         """A member to probe from now on, at a random place of the round (section 4.3)."""
         self._order.insert(int(self._rng.random() * (len(self._order) + 1)), node_id)
+
+    def probe_next(self, node_id: NodeId) -> None:
+        """Probe this member next, out of turn, unless the last probe was so too. Of several hints the last counts."""
+        self._hinted = node_id
 
     def fire(self, now: Instant, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> Due:
         """What is due at `now`. `candidates` lists a new round, `probeable` says who of them may be probed."""
@@ -210,6 +222,10 @@ class Prober:
         return Due(failed=failed, sent=sent, helpers=helpers, helpers_heard=helpers_heard, ping=target, nack=nack)
 
     def _next_target(self, candidates: Callable[[], list[NodeId]], probeable: Callable[[NodeId], bool]) -> NodeId:
+        hinted, self._hinted = self._hinted, ""
+        self._out_of_turn = bool(hinted) and not self._out_of_turn and probeable(hinted)
+        if self._out_of_turn:
+            return hinted
         for _ in range(2):
             while self._position < len(self._order):
                 node_id = self._draw()

@@ -16,12 +16,13 @@ node's data directory runs, the two processes then meet, and the transport of th
 from __future__ import annotations
 
 from random import Random
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from protocols.config import SwimConfig
 from protocols.core import Command, Endpoint, Instant, NodeId, Outcome
-from protocols.limits import ADDRESS_CHARS_MAX
+from protocols.limits import ADDRESS_CHARS_MAX, NODE_ID_CHARS
 from protocols.membership.member import STATE_MASK, Member, State
 from protocols.membership.table import MemberTable
 from protocols.outbox import NEVER
@@ -46,6 +47,12 @@ class Suggest(Command, frozen=True, tag="suggest", gc=False):
     """Addresses that may be worth a try. Answered by `Suggested`."""
 
     hints: tuple[Hint, ...]
+
+
+class HungUp(Command, frozen=True, tag="hung_up"):
+    """A stream with `peer` has ended, and not by this node's will. A hint that the peer may be gone, and no proof."""
+
+    peer: Annotated[str, Meta(max_length=NODE_ID_CHARS)]
 
 
 class Suggested(Outcome, frozen=True, tag="suggested", gc=False):

@@ -19,7 +19,7 @@ from protocols.membership.disputes import Disputes
 from protocols.membership.facts import JoinedMesh, Overslept, ReachedByStreamOnly
 from protocols.membership.farewell import Farewell
 from protocols.membership.healing import Healer, peers_to_remember
-from protocols.membership.hints import Suggest, Suggested
+from protocols.membership.hints import HungUp, Suggest, Suggested
 from protocols.membership.member import STATE_MASK, Member, Profile, State, Update, size_bound
 from protocols.membership.messages import NO_PROBE, Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.nearness import Nearness
@@ -331,8 +331,13 @@ class Membership:
             self._saved_peers = peers
             self._journal.save((Put(PEERS_KEY, Peers(peers)),))
 
-    def suggest(self, now: Instant, command: Suggest) -> Suggested:
-        """Take in addresses that somebody outside of the mesh suggests (`hints.py`)."""
+    def suggest(self, now: Instant, command: Suggest | HungUp) -> Suggested:
+        """Take in what somebody outside of the mesh suggests (`hints.py`)."""
+        if type(command) is HungUp:
+            # No failure, but a reason to probe that member next instead of when its turn comes.
+            self._prober.probe_next(command.peer)
+            return Suggested(1)
+        assert type(command) is Suggest
         return Suggested(0 if self.swim.leaving else self._healer.suggest(now, command.hints, self.table))
 
     def face_rival(self, now: Instant) -> None:

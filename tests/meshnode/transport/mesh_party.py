@@ -64,6 +64,7 @@ class Party:
         self.listen = listen
         self.received: list[tuple[Endpoint, Message]] = []
         self.dropped: list[str] = []
+        self.hung_up: list[NodeId] = []
         self.twins: list[Twin] = []
         self.named: list[NodeId] = []
         """Senders that packets of an unknown key named."""
@@ -75,6 +76,7 @@ class Party:
             advertise=advertise,
             on_message=self._on_message,
             on_drop=self._on_drop,
+            on_hung_up=self._on_hung_up,
             on_unknown_key=self._on_unknown_key,
             on_join=on_join,
             on_twin=self.twins.append,
@@ -92,6 +94,10 @@ class Party:
 
     def _on_unknown_key(self, sender: NodeId) -> None:
         self.named.append(sender)
+        self._tell()
+
+    def _on_hung_up(self, peer: NodeId) -> None:
+        self.hung_up.append(peer)
         self._tell()
 
     def _tell(self) -> None:

@@ -332,6 +332,20 @@ async def talk_until_stopped(party: Party, stranger: NodeId, *, task_status: tri
         await trio.lowlevel.checkpoint()
 
 
+async def test_both_sides_of_a_stream_notice_when_the_other_is_gone_and_not_when_they_go_themselves() -> None:
+    alice, bob = two_parties()
+    async with serving(alice):
+        async with serving(bob):
+            alice.say(bob.endpoint, "x")
+            await bob.heard(1)
+            bob.say(alice.endpoint, "y")
+            await alice.heard(1)
+            assert not alice.hung_up
+        ids = [bob.identity.node_id] * 2
+        await alice.until(lambda: alice.hung_up == ids, "one stream each way")
+    assert not bob.hung_up
+
+
 async def test_stopping_is_quick_and_gives_the_port_back(jumping_clock: trio.testing.MockClock) -> None:
     alice, bob = two_parties()
     here = "127.61.7.2"  # of this test alone: nobody takes the port between its two uses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from protocols.core import NANOS_PER_MS, NANOS_PER_S
 from protocols.detector.health import LocalHealth
 from protocols.detector.probe import RELAYS_MAX, Prober
 from protocols.membership.facts import MemberChanged
+from protocols.membership.hints import HungUp
 from protocols.membership.member import State
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.rumours import EventDigest
@@ -73,6 +75,52 @@ def test_one_who_dies_in_the_middle_of_a_round_is_skipped() -> None:
 
 
 # Acks.
+
+
+def hung_up(host: Host, name: str) -> None:
+    host.request(HungUp(id_of(name)))
+
+
+def test_who_has_hung_up_is_probed_next() -> None:
+    names = [f"m{number}" for number in range(30)]
+    host = host_among(*names)
+    next_ping(host)
+    hung_up(host, "m7")
+    assert next_ping(host)[0].node_id == id_of("m7")
+
+
+def test_one_who_hangs_up_all_the_time_takes_every_other_probe_and_no_more() -> None:
+    names = [f"m{number}" for number in range(10)]
+    prober = Prober(CONFIG, Random(3), LocalHealth(CONFIG))
+    prober.start(0)
+    now, pings = prober.deadline, []
+    for _ in range(40):
+        prober.probe_next("m7")
+        pings.append(prober.fire(now, lambda: list(names), lambda node_id: True).ping)
+        prober.acked(pings[-1], prober.seq)
+        now += CONFIG.probe_interval
+    assert all("m7" in pair for pair in itertools.pairwise(pings))
+    in_turn = pings[1::2]
+    assert all(in_turn.count(name) == 2 for name in names)
+
+
+def test_a_stranger_or_a_dead_member_that_hangs_up_is_not_probed() -> None:
+    host = host_among("b", "c")
+    host.hears(endpoint_of("z"), Gossip((accuse("c", State.DEAD),)))
+    for name in ("nobody", "c"):
+        hung_up(host, name)
+        assert next_ping(host)[0].node_id == id_of("b")
+
+
+def test_who_had_hung_up_and_was_being_probed_in_a_sleep_is_probed_anew() -> None:
+    names = [f"m{number}" for number in range(30)]
+    prober = Prober(CONFIG, Random(3), LocalHealth(CONFIG))
+    prober.start(0)
+    prober.probe_next("m7")
+    now = prober.deadline
+    assert prober.fire(now, lambda: list(names), lambda node_id: True).ping == "m7"
+    prober.slept(now + 60 * SECOND)
+    assert prober.fire(prober.deadline, lambda: list(names), lambda node_id: True).ping == "m7"
 
 
 def test_an_answered_probe_leaves_the_member_alone() -> None:
