@@ -70,7 +70,7 @@ __all__ = [
 CONFIG_BYTES_MAX = 1 << 20
 SEEDS_MAX = 64
 LISTEN_NOTE = "listen"
-"""DIR/listen holds the address of the last start."""
+"""DIR/listen holds the address of the last start, and behind it what others were told where that was given."""
 ENV_PREFIX = "MESHNODE_"
 ENV_NOT_SETTINGS = frozenset({"MESHNODE_DIR", "MESHNODE_TOKEN", "MESHNODE_TASK_ID", "MESHNODE_ATTEMPT"})
 """Read by the command line, or set for bodies."""
@@ -140,7 +140,7 @@ DEFAULT_CONFIG = """\
 # example. Environment variables (MESHNODE_NAME, MESHNODE_LISTEN, ...) and flags of `meshnode up` win over this file.
 
 # name = "{name}"               # how people see this node; letters, digits, dot, underscore, dash
-# listen = "127.0.0.1:0"        # TCP and UDP; port 0 takes any free one at first and keeps it from then on
+# listen = "127.0.0.1:0"        # TCP and UDP; port 0 takes any free one and keeps it; unset: as at the last start
 # advertise = "192.0.2.7:7400"  # what peers are told, where it differs from `listen`
 # seeds = ["192.0.2.1:7400"]    # peers to meet at the start
 # zone = ""                     # copies are spread over zones
@@ -242,22 +242,27 @@ def write_default_config(directory: Path, *, name: str = "") -> bool:
     return True
 
 
-def remember_listen(directory: Path, address: str) -> None:
-    """Keep the address that was bound, so that a restart on port 0 gets the same one. Raises `MeshError`."""
+def remember_listen(directory: Path, address: str, advertise: str = "") -> None:
+    """Keep the address that was bound, and the one that others were told where that was given, so that a start without
+    them is at the same place. Raises `MeshError`."""
     parse_address(address)
-    write_note(directory / LISTEN_NOTE, address)
+    write_note(directory / LISTEN_NOTE, f"{address} {advertise}".rstrip())
 
 
-def remembered_listen(directory: Path) -> str | None:
-    """The address of the last start; None if there was none, or if the note is not an address (it is only a hint)."""
-    address = read_note(directory / LISTEN_NOTE)
-    if address is None:
+def remembered_listen(directory: Path) -> tuple[str, str] | None:
+    """The address of the last start, and what others were told ("" where nothing was given); None if there was none, or
+    if the note is not of addresses (it is only a hint)."""
+    note = read_note(directory / LISTEN_NOTE)
+    if not note:
         return None
+    address, _, advertise = note.partition(" ")
     try:
         parse_address(address)
+        if advertise:
+            parse_address(advertise)
     except ValueError:
         return None
-    return address
+    return address, advertise
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -400,11 +405,15 @@ def _whole(
     swim = read_membership(document.get("membership", {}), file)
     if not workdir.is_dir():
         refuse(origins.get("workdir", "workdir"), f"{workdir} is not a directory", "Name one that exists.")
-    listen, remembered = settings.listen, remembered_listen(directory)
-    host, port = parse_address(listen)
-    use_remembered = port == 0 and remembered is not None and parse_address(remembered)[0] == host
-    if use_remembered and remembered is not None:
-        listen = remembered
+    listen, advertise, use_remembered = settings.listen, settings.advertise, False
+    remembered = remembered_listen(directory)
+    if remembered is not None:
+        # Who says nothing is where it was: others know that address, and on another one they would lose this node.
+        host, port = parse_address(listen)
+        use_remembered = "listen" not in origins or (port == 0 and parse_address(remembered[0])[0] == host)
+        listen = remembered[0] if use_remembered else listen
+        if "listen" not in origins and "advertise" not in origins:
+            advertise = remembered[1]
     handlers = {
         name: read_handler(table, f"handlers.{name}", file, workdir)
         for name, table in _tables(document, "handlers", file)
@@ -418,7 +427,7 @@ def _whole(
         name=settings.name or default_name(directory),
         listen=listen,
         listen_remembered=use_remembered,
-        advertise=settings.advertise,
+        advertise=advertise,
         seeds=settings.seeds,
         zone=settings.zone,
         tags=_read_tags(settings.tags, origins),

@@ -227,7 +227,7 @@ class Daemon:
             log.warning("the port of the last start is taken, choosing another", listen=self.config.listen)
             transport = self._make_transport((host, 0))
             transport.bind()
-        remember_listen(self.directory.root, transport.bound)
+        remember_listen(self.directory.root, transport.bound, self.config.advertise)
         return transport
 
     def _make_transport(self, listen: tuple[str, int]) -> Transport:

@@ -121,13 +121,19 @@ def up(
     listen: Annotated[
         str | None,
         typer.Option(
-            "--listen", metavar="HOST:PORT", help="TCP and UDP address for other nodes.", show_default="127.0.0.1:0"
+            "--listen",
+            metavar="HOST:PORT",
+            help="TCP and UDP address for other nodes.",
+            show_default="as at the last start, or 127.0.0.1:0",
         ),
     ] = None,
     advertise: Annotated[
         str | None,
         typer.Option(
-            "--advertise", metavar="HOST:PORT", help="Address that other nodes are told.", show_default="as listened"
+            "--advertise",
+            metavar="HOST:PORT",
+            help="Address that other nodes are told.",
+            show_default="as at the last start, or as listened",
         ),
     ] = None,
     mcp: Annotated[

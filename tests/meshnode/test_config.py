@@ -230,6 +230,12 @@ def test_the_port_of_the_last_start_is_kept(tmp_path: Path) -> None:
     remember_listen(tmp_path, "127.0.0.1:4711")
     config = load(tmp_path)
     assert (config.listen, config.listen_remembered) == ("127.0.0.1:4711", True)
+    remember_listen(tmp_path, "0.0.0.0:7400", "one.example:7400")
+    config = load(tmp_path)
+    assert (config.listen, config.advertise) == ("0.0.0.0:7400", "one.example:7400")
+    assert load(tmp_path, listen="0.0.0.0:7400").advertise == ""
+    assert load(tmp_path, advertise="two.example:7400").advertise == "two.example:7400"
+    remember_listen(tmp_path, "127.0.0.1:4711")
     other_host = load(tmp_path, listen="0.0.0.0:0")
     assert (other_host.listen, other_host.listen_remembered) == ("0.0.0.0:0", False)
     fixed = load(tmp_path, listen="127.0.0.1:5000")
