@@ -112,7 +112,7 @@ class Membership:
         """Leave the mesh; returns when it may go at the latest: at once where nobody is there to hear."""
         self.save_peers(now)  # nobody looks for one who has left: it has to find the others when it comes back
         self.swim.leave(now)
-        self.farewell.say(now)
+        self._next_housekeeping = self.farewell.say(now)
         self._prober.stop()
         self._healer.stop()
         self._next_gossip = now
@@ -311,6 +311,9 @@ class Membership:
             self._outbox.send(to, PushPull(tuple(rows[start : start + MEMBERS_PER_FRAME_MAX]), answer and last))
 
     def _housekeep(self, now: Instant) -> None:
+        if self.swim.leaving:
+            self._next_housekeeping = self.farewell.say(now)
+            return
         self._next_housekeeping = now + self._swim_config.push_pull_interval
         self._healer.forgot(forget_the_gone(self.swim, now))
         self.evidence.fold()
@@ -411,7 +414,8 @@ class Membership:
         self._prober.nacked(sender.node_id, message.probe)
 
     def on_stream_ping(self, sender: Endpoint, message: StreamPing) -> None:
-        self._outbox.send(sender, StreamAck(message.probe))
+        if not self.swim.leaving or message.probe != NO_PROBE:
+            self._outbox.send(sender, StreamAck(message.probe))
 
     def on_stream_ack(self, sender: Endpoint, message: StreamAck) -> None:
         self.farewell.acknowledged(message.probe)

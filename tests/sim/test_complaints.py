@@ -50,7 +50,7 @@ def test_a_member_that_is_short_of_cpu_makes_no_other_flap(blocked_s: float) -> 
             doubted.append(Doubted(world))
             world.watch.install(doubted)
 
-        starve = Starve(5, 120, nodes=(STARVED,), blocked_s=blocked_s, runs_s=0.5)
+        starve = Starve(5, 120, nodes=(STARVED,), blocked_s=blocked_s, runs_s=0.05)
         assert run(Scenario(nodes=8, seconds=125, seed=seed, faults=(starve,)), watch=watch).violations == ()
         assert doubted[0].who, "it was noticed"
         assert [name for name, _ in doubted[0].who if name != STARVED] == []

@@ -35,6 +35,16 @@ def test_all_properties_hold_where_each_member_in_turn_leaves_for_long(seed: int
     assert run(leaves(5, loss, seed, RollingRestart(5, 65, down_s=8, settle_s=0.5))).violations == ()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 41036])
+def test_one_who_stays_while_all_others_leave_at_once_hears_of_each(seed: int) -> None:
+    """Found by a soak (seed 41036): who had the word of another left with it, and the one who stayed had none."""
+    link = LinkProfile(loss=0.19)
+    assert (
+        run(Scenario(nodes=5, seconds=60, seed=seed, link=link, faults=(Restart(5, 55, 4, down_s=40),))).violations
+        == ()
+    )
+
+
 class Departure:
     """Five nodes, of which n1 has left in its first life, or has crashed."""
 

@@ -95,6 +95,27 @@ def test_the_answer_to_another_probe_is_not_taken_for_that_to_the_word() -> None
     assert request not in a.outcomes
 
 
+def test_others_are_asked_where_those_who_have_the_word_leave_too() -> None:
+    """Seven of eight leave at once, and no datagram of theirs arrives: the last one is told by each of them."""
+    world = World()
+    *leavers, last = world.mesh("a", "b", "c", "d", "e", "f", "g", "h")
+    world.lets_through = lambda source, target, message: message.carrier is Carrier.STREAM
+    requests = [host.request(Leave()) for host in leavers]
+    for host, request in zip(leavers, requests, strict=True):
+        world.run_until(lambda host=host, request=request: request in host.outcomes, 5)  # type: ignore[misc]
+    for host in leavers:
+        host.crash()
+    assert [last.sees(host.name) for host in leavers] == [State.LEFT] * 7
+
+
+def test_two_who_leave_each_other_do_not_wait() -> None:
+    world = World()
+    a, b = world.mesh("a", "b")
+    requests = [host.request(Leave()) for host in (a, b)]
+    world.run(0.1)
+    assert [host.outcomes.get(request) for host, request in zip((a, b), requests, strict=True)] == [Left(0)] * 2
+
+
 # Who knows of it.
 
 
