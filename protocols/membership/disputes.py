@@ -7,8 +7,6 @@ to live is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from protocols.core import Endpoint, Instant, NodeId
 from protocols.membership.member import (
     STATE_MASK,
@@ -38,18 +36,18 @@ class Disputes:
         `first` is what the sender said first of all, beside a probe or its ack (`telling.news_for`).
         """
         me = self._swim.me
-        if me is None or first.node_id != me.alive.node_id or type(first) is Refutation or self._swim.leaving:
+        if me is None or first.node_id != me.alive.node_id or self._swim.leaving:
             return None
         if is_plausible(me.precedence, first.precedence, PATIENCE):
             return None
         return Alive(first.node_id, me.precedence, me.alive.profile)
 
-    def take_its_word(self, now: Instant, speaker: NodeId, rows: Iterable[Alive | Believed]) -> None:
+    def take_its_word(self, now: Instant, speaker: NodeId, rows: tuple[Alive | Believed, ...]) -> None:
         """Believe of `speaker`, whose rows these are, what it says of itself, where what is believed cannot be true."""
         swim = self._swim
         row = swim.table.get(speaker)
-        if row is None or row is swim.me or row.precedence & STATE_MASK == State.ALIVE:
-            return
+        if row is None or row is swim.me or (row.precedence & STATE_MASK == State.ALIVE and len(rows) > 1):
+            return  # of tables that are exchanged in peace nobody looks for that row
         word = next((each for each in rows if each.node_id == speaker), None)
         if word is None or word.precedence & STATE_MASK != State.ALIVE:
             return
@@ -63,13 +61,13 @@ class Disputes:
         if is_honest(alive):
             swim.become_alive(now, row, alive)
 
-    def next_to_ask(self) -> tuple[Endpoint, Accusation] | None:
-        """Who is to be shown what is believed of it, so that it says itself whether it lives; each once."""
-        to_ask = self._swim.to_ask
-        while to_ask:
-            node_id = next(iter(to_ask))
-            at = to_ask.pop(node_id)
-            accusation = accusation_against(self._swim, node_id)
-            if accusation is not None:
-                return at, accusation
+    def next_to_ask(self) -> tuple[Endpoint, Accusation | Refutation] | None:
+        """Who is to be shown what is believed of it, so that it says itself what it is; each once."""
+        swim = self._swim
+        while swim.to_ask:
+            node_id = next(iter(swim.to_ask))
+            at = swim.to_ask.pop(node_id)
+            row = swim.table.get(node_id)
+            if row is not None and row is not swim.me:
+                return at, accusation_against(swim, node_id) or Refutation(node_id, row.precedence)
         return None

@@ -8,7 +8,7 @@ many, and anybody can say that a member is dead in the last one: it would be for
 - The accused goes along with more than others do (`PATIENCE`), for they may have been led on step by step. What is
   beyond that it ignores: to outdo it, it would have to make a leap that nobody believes.
 - A member that was away for long may really be further ahead. Its own word, said by itself, counts whatever it says;
-  where it is gone here and others say that it lives so far ahead, it is asked (`disputes.py`).
+  where others say that it lives so far ahead, or so far behind, it is asked (`disputes.py`).
 - Who meets a member first through a liar has nothing to compare with. It tells the member what it believes; the member
   insists over a stream, which nobody else can open in its name, and its word takes the place of what cannot be true
   (`disputes.py`).

@@ -82,7 +82,7 @@ class Swim:
         self.refused = 0
         """Words about members that no honest node says, or that cannot be true (`plausible.py`)."""
         self.to_ask: dict[NodeId, Endpoint] = {}
-        """Members that are gone here, of whose later life others say what only they can say (`disputes.py`)."""
+        """Members of whom others say what only they themselves can say (`disputes.py`)."""
         self._id = config.node_id
         self._retransmits_for = 0
         self._retransmits = 1
@@ -184,6 +184,10 @@ class Swim:
                 if known is self.me and self._contest(now, known, alive, row.precedence):
                     continue
                 if alive.precedence <= known.alive.precedence and row.precedence <= known.precedence:
+                    if row.precedence < known.precedence and not is_plausible(
+                        row.precedence, known.precedence, PATIENCE
+                    ):
+                        self._wonder(known.endpoint)
                     continue
             if isinstance(row, Believed):
                 self._merge_believed(now, row, known, speaker)
@@ -322,7 +326,10 @@ class Swim:
             update.node_id != speaker and not is_plausible(row.precedence, update.precedence)
         ):
             self.refused += 1  # in the last generation it could never restart again: no honest node counts so far
-            self._wonder(row, update)
+            if type(update) is Alive:
+                self._wonder(Endpoint(update.node_id, update.profile.address))
+            elif type(update) is Refutation:
+                self._wonder(row.endpoint)
             return
         if type(update) is Accusation:
             self._accused(now, row, update)
@@ -331,12 +338,10 @@ class Swim:
         elif type(update) is Alive:
             self._announced(now, row, update)
 
-    def _wonder(self, row: Member, update: Update) -> None:
-        """Somebody says that a member lives which is doubted or gone here, in a life that only itself can tell of."""
-        if row.precedence & STATE_MASK == ALIVE or type(update) is Accusation or len(self.to_ask) >= TO_ASK_MAX:
-            return
-        at = Endpoint(update.node_id, update.profile.address) if type(update) is Alive else row.endpoint
-        self.to_ask[update.node_id] = at
+    def _wonder(self, at: Endpoint) -> None:
+        """Others say of a member what cannot be true, or what is believed here cannot be: ask itself."""
+        if len(self.to_ask) < TO_ASK_MAX:
+            self.to_ask[at.node_id] = at
 
     def become_alive(self, now: Instant, row: Member, update: Alive) -> None:
         """Believe a member to be alive, and what it announced."""

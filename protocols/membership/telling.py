@@ -44,15 +44,17 @@ def accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
 
 
 def answer_to(swim: Swim, now: Instant, first: Update) -> Update | None:
-    """What this node is, for a sender that still takes it for suspect or dead; None where it does not.
+    """What this node is, for a sender that doubts it, or believes in an earlier life of it; None where it does not.
 
     `first` is what the sender said first of all. It is answered to its face: news is passed on so often and no more, so
     whoever was cut off all that time would not hear of the refutation before the next exchange of tables. It is queued
     as well, for the answer is one packet, and may be lost.
     """
     me, node_id = swim.me, swim.config.node_id
-    if first.node_id != node_id or type(first) is not Accusation or me is None or swim.leaving:
+    if first.node_id != node_id or me is None or swim.leaving:
         return None
+    if type(first) is not Accusation and generation_of(first.precedence) >= me.generation:
+        return None  # it is taken for alive, in its present life
     if first.precedence > me.precedence:
         return None  # it speaks of a later life of this node (`outgrown`), or of one that cannot be
     known = generation_of(first.precedence) == me.generation and not swim.is_spreading(now)

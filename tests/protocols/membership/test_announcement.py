@@ -366,7 +366,7 @@ def without_news(*known: str) -> Host:
 
 
 @pytest.mark.parametrize("kind", [Ping, Ack])
-@pytest.mark.parametrize("word", [accuse("c", State.DEAD, 0, 5), refutes("a", 0, 5), accuse("a", State.SUSPECT, 9)])
+@pytest.mark.parametrize("word", [accuse("c", State.DEAD, 0, 5), refutes("a", 1, 0), accuse("a", State.SUSPECT, 9)])
 def test_nobody_answers_for_another_or_to_a_refutation_or_for_a_later_life(
     kind: type[Ping] | type[Ack], word: Update
 ) -> None:

@@ -135,6 +135,7 @@ def test_its_own_table_counts_as_its_word() -> None:
 def test_one_that_is_gone_here_and_lives_far_ahead_elsewhere_is_asked_once() -> None:
     host = lone_node("b", "c")
     host.hears(endpoint_of("c"), Gossip((accuse("b", State.LEFT, by="b"),)))
+    host.hush()
     host.hears(endpoint_of("c"), Gossip((alive("b", FAR),)))
     host.hears(endpoint_of("c"), Gossip((refutes("b", FAR, 1),)))
     host.world.run(5)
@@ -254,3 +255,55 @@ def test_everybody_is_said_to_have_left_and_everybody_is_back() -> None:
         lies = tuple(accuse(name, State.LEFT, by=name) for name in MEMBERS if host.config.node_id != id_of(name))
         host.hears(endpoint_of("z"), Gossip(lies))
     world.run_until(lambda: all(host.sees(name) is State.ALIVE for host in hosts for name in MEMBERS), 10)
+
+
+# Who is alive to everybody, though not in the same life.
+
+
+def test_one_that_lives_far_ahead_elsewhere_is_asked_and_says_what_it_is() -> None:
+    world = World()
+    a, b, c = world.mesh(*MEMBERS)
+    for _ in range(LIVES_AHEAD_MAX // 10 + 2):
+        b.hears(endpoint_of("z"), Gossip((alive("b", b.node.generation + 10),)))
+        world.lets_through = lambda source, target, message: target is not a
+        world.run(3)
+    world.lets_through = lambda source, target, message: True
+    row = a.row("b")
+    assert row is not None
+    assert b.node.generation > row.generation + LIVES_AHEAD_MAX
+    a.hears(c.endpoint, PushPull((alive("b", b.node.generation),), answer=False))
+    world.run_until(lambda: (row := a.row("b")) is not None and row.generation == b.node.generation, 5)
+
+
+def test_one_that_is_believed_to_be_far_ahead_of_what_others_say_is_asked_and_insists() -> None:
+    world = World()
+    a, b, c = world.mesh(*MEMBERS)
+    world.split(("a",), ("b", "c"))
+    a.restart()
+    world.run(0.01)
+    a.hears(endpoint_of("z"), Gossip((alive("b", GENERATION_MAX - 1),)))
+    world.heal()
+    a.hears(c.endpoint, PushPull((alive("b", b.node.generation),), answer=False))
+    world.run_until(lambda: (row := a.row("b")) is not None and row.generation == b.node.generation, 5)
+    assert a.sees("b") is State.ALIVE
+
+
+def test_who_is_taken_for_alive_in_its_present_life_has_nothing_to_say() -> None:
+    host = lone_node("b")
+    host.world.run(30)
+    host.hush()
+    for word in (alive("a"), refutes("a", 1, 0)):
+        host.hears(endpoint_of("b"), Ping(7, (word,)))
+    assert len(host.said_of(Ack)) == 2
+    assert host.told("a") == []
+
+
+def test_who_is_taken_for_alive_in_an_earlier_life_says_so() -> None:
+    host = lone_node("b")
+    host.hears(endpoint_of("c"), Gossip((alive("a", 4),)))
+    host.world.run(30)
+    host.hush()
+    host.hears(endpoint_of("b"), Ping(7, (refutes("a", 1, 3),)))
+    me = host.node.swim.me
+    assert me is not None
+    assert (me.generation, host.told("a")) == (5, [me.alive])
