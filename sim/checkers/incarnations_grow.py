@@ -93,7 +93,7 @@ class IncarnationsGrow(Checker):
             return
         precedence = fact.precedence
         told = self._told[process.index]
-        if precedence <= told.get(member, 0):
+        if precedence <= told.get(member, 0) and not self.world.has_lied:
             self.violated(now, process, f"told of {_life(fact)} of {fact.name} after something as large")
         told[member] = precedence
         if with_state(precedence, State.ALIVE) > self._announced[member] and not self.world.has_lied:
