@@ -78,8 +78,8 @@ async def test_a_signal_in_mid_task_loses_nothing_and_looks_like_no_death(nodes:
     task = await finished(desk, of_desk)
     assert (task.state, task.worker_name, task.attempt) == (TaskState.SUCCEEDED, "desk", 2)
     news = desk.log_path.read_text()[log_begins:]
-    assert "member=shelf state=left" in news
-    assert "state=dead" not in news
+    assert "left=shelf" in news
+    assert "failed=" not in news
 
     own.open()
     await shelf.start(*LISTEN)
