@@ -8,7 +8,7 @@ import pytest
 
 from meshnode.transport.seal import SEAL_OVERHEAD_BYTES
 from protocols.core import NANOS_PER_S
-from protocols.membership.facts import MemberChanged
+from protocols.membership.facts import MemberChanged, ViewChanged
 from protocols.membership.member import State, precedence_of
 from protocols.membership.messages import Ping, PushPull
 from protocols.membership.settings import MembershipSettings
@@ -24,7 +24,7 @@ from sim.study.mesh import Disagreement, Mesh
 from sim.study.stability import ARMS, Stability
 from sim.study.traffic import Traffic, wire_bytes
 from sim.study.trial import Experiment, Samples, StudyError, Trial
-from sim.study.views import visible
+from sim.study.views import in_table, published
 
 
 def measured(experiment: Experiment, wanted: Sequence[tuple[str, int, range]]) -> Samples:
@@ -151,11 +151,11 @@ def test_links_that_stay_bad_make_few_view_changes() -> None:
     assert samples.total("mute", 12, "mean") > 0, "a member that is not heard goes once"
 
 
-def test_a_view_changes_when_a_member_goes_and_when_it_is_back() -> None:
+def test_a_table_changes_when_a_member_goes_and_when_it_is_back() -> None:
     away: set[str] = set()
 
     def told(state: State) -> tuple[str, ...]:
-        return visible(MemberChanged("m", "name", precedence_of(1, 0, state), "by"), away)
+        return in_table(MemberChanged("m", "name", precedence_of(1, 0, state), "by"), away)
 
     assert told(State.ALIVE) == ()
     assert told(State.SUSPECT) == ()
@@ -164,6 +164,17 @@ def test_a_view_changes_when_a_member_goes_and_when_it_is_back() -> None:
     assert told(State.SUSPECT) == (), "it is not back before it has refuted"
     assert told(State.ALIVE) == ("m",)
     assert told(State.LEFT) == ("m",)
+
+
+def test_a_view_changes_with_who_goes_or_is_back_and_not_with_who_joins() -> None:
+    view = ViewChanged(7, 3, joined=("a",), returned=("b",), failed=("c",), left=("d",), changed=("e",))
+    assert sorted(published(view)) == ["b", "c", "d"]
+
+
+def test_links_that_come_and_go_change_views_less_often_than_tables() -> None:
+    samples = measured(Stability(), [("mute on and off", 12, range(1))])
+    assert missed(Stability().section(samples)) == []
+    assert 0 < samples.total("mute on and off", 12, "mean") <= samples.total("mute on and off", 12, "in_table")
 
 
 # The mesh of a trial.
