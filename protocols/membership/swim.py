@@ -241,8 +241,6 @@ class Swim:
             return False
         if accusation.precedence < row.precedence or generation_of(accusation.precedence) != row.generation:
             return False
-        if not is_plausible(row.precedence, accusation.precedence):
-            return False
         if not self.hearsay.hold(now, accusation):
             return False
         self._accused(now, row, accusation, aloud=False)

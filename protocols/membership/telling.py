@@ -35,7 +35,7 @@ def news_for(swim: Swim, node_id: NodeId, answer: Update | None = None) -> tuple
 def accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
     """What this node takes a member for, where that is not alive."""
     table = swim.table
-    if table.count(State.ALIVE) == len(table.rows):
+    if not table.count(State.SUSPECT) and not table.count(State.DEAD) and not table.count(State.LEFT):
         return None
     row = table.get(node_id)
     if row is None or row.precedence & STATE_MASK == ALIVE:

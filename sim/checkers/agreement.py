@@ -74,7 +74,7 @@ def probes_may_fail(world: World) -> bool:
     return network.lossy or 2 * network.one_way_max > world.processes[0].config.swim.probe_timeout
 
 
-def _misjudged(running: Sequence[Process]) -> str:
+def misjudged(running: Sequence[Process]) -> str:
     """The first member found that announces something else than some node believes; empty where there is none."""
     announced = [(process, own) for process in running if (own := own_row(process.core)) is not None]
     for observer in running[:: -(-len(running) // NODES_ASKED_MAX) or 1]:
@@ -152,7 +152,7 @@ class Agreement(Checker):
                 if row is None or row.precedence != precedence:
                     return self._describe(process, node_id)
             return f"{process.name} knows {len(rows)} members, not {len(expected)}"
-        return _misjudged(running)
+        return misjudged(running)
 
     def _core_waits_for(self, now: Instant) -> str:
         since = self.asked_since()
@@ -187,7 +187,7 @@ class Agreement(Checker):
                 row = rows.get(lost.config.node_id)
                 if row is not None and row.state < State.DEAD:
                     return f"{process.name} takes {lost.name} for {row.state.name.lower()}, but it is down"
-        return _misjudged(core)
+        return misjudged(core)
 
     def _describe(self, process: Process, node_id: str) -> str:
         other = self.world.by_id[node_id]

@@ -5,7 +5,8 @@ Three claims:
 - what a node tells of a member, in one life, is each time larger than what it told before (SWIM section 4.2);
 - nobody tells of a generation or incarnation that the member has not announced itself.
 
-Where a member has lied (`faults/liar.py`), others may well tell of what was never announced.
+Where a member has lied (`faults/liar.py`), others may well tell of what was never announced, and of less than that once
+the member itself has put it right.
 
 A node whose data a scenario has destroyed (`Process.lost_data`) may count its lives anew until it hears of the old
 ones.

@@ -17,7 +17,7 @@ from protocols.core import Instant
 from protocols.membership.member import STATE_MASK, State
 from protocols.node import Node
 from protocols.ring.placement import Ring, RingMember
-from sim.checkers.agreement import Agreement, agreement_bound
+from sim.checkers.agreement import Agreement, agreement_bound, misjudged
 from sim.checkers.checker import Checker
 from sim.inspect import own_row, owner_of, rows_of
 from sim.process import Process
@@ -73,6 +73,8 @@ class RingOwners(Checker):
         asked = running[:: -(-len(running) // wanted) or 1]
         if not running or not self._members_agree(running, asked):
             return
+        if self.world.has_lied and misjudged(running):
+            return  # in the name of a member, somebody has said of the same incarnation what the member did not
         self.judged = True
         handlers = sorted({handler.name for process in running for handler in process.config.handlers})
         for handler in handlers:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from protocols import node
 from protocols.core import NANOS_PER_S, Instant, NodeId
 from protocols.membership import swim, telling
+from protocols.membership.disputes import Disputes
 from protocols.membership.member import Accusation, Member, State, Update, generation_of, state_of
 from protocols.membership.swim import Swim
 from sim.faults import Crash, Liar
@@ -19,6 +20,7 @@ LIED_A_LOT = Scenario(nodes=5, seconds=40, faults=(Liar(5, 25, tells="deaths", p
 LIED_TO_NEWCOMERS = Scenario(
     nodes=5, seconds=60, faults=(Liar(5, 45, tells="tables", per_s=20), Crash(10, 12, 2), Crash(20, 22, 2))
 )
+LIED_ABOUT_LIVES = Scenario(nodes=12, seconds=45, hold=("agreement",), faults=(Liar(5, 35, per_s=50, tells="lives"),))
 
 
 def believes_in_any_life() -> AbstractContextManager[None]:
@@ -47,6 +49,15 @@ def believes_nobody_of_itself() -> AbstractContextManager[None]:
     return patched(Swim, "hear", hear_all_alike)
 
 
+def asks_nobody() -> AbstractContextManager[None]:
+    """A member of whom others say what only itself can say is not asked."""
+
+    def nobody(self: Disputes) -> None:
+        return None
+
+    return patched(Disputes, "next_to_ask", nobody)
+
+
 def tells_nobody_that_it_has_left() -> AbstractContextManager[None]:
     """Who is taken for having left is not told so."""
     accusation_against = telling.accusation_against
@@ -73,6 +84,7 @@ LIARS = (
     mutant_by(believes_in_any_life, LIED, "no_exception", seeds=2),
     mutant_by(follows_no_liar, LIED_TO_NEWCOMERS, "agreement"),
     mutant_by(believes_nobody_of_itself, LIED, "nobody_forgotten", "agreement"),
-    mutant_by(tells_nobody_that_it_has_left, LIED_A_LOT, "nobody_forgotten", "agreement"),
+    mutant_by(tells_nobody_that_it_has_left, LIED_A_LOT, "nobody_forgotten"),
+    mutant_by(asks_nobody, LIED_ABOUT_LIVES, "agreement", seeds=3),
     mutant_by(begins_lives_too_slowly, LIED, "nobody_forgotten"),
 )
