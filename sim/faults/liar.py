@@ -16,7 +16,7 @@ PER_S_MAX = 1000.0
 class Liar(NodeFault, frozen=True, tag="liar", forbid_unknown_fields=True):
     """Some running nodes say false things of everybody, `per_s` times a second each, to one member or to all.
 
-    It is a broken program, not the cleverest of enemies: at the usual rate nobody stays forgotten for more than a round.
+    It is a broken program, not the cleverest of enemies: at the usual rate nobody stays forgotten for over a round.
     One that claims the next life of everybody thirty times a second gets further, for a new life costs a pause.
 
     At the end each of them is killed and started again, and tells the truth from then on. What is promised meanwhile
