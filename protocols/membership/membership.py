@@ -35,6 +35,9 @@ from protocols.membership.vitals import VitalsBook
 from protocols.meter import PerMinute
 from protocols.outbox import NEVER, Journal, Outbox
 
+TOLD_THOUGH_GONE = 12
+"""About so many nodes at a time tell one that is said to have left what they tell others: all of a small mesh."""
+
 
 class Membership:
     """One node's share of the membership protocol. `deadline` is when `fire` wants to be called."""
@@ -55,7 +58,7 @@ class Membership:
         self._outbox = outbox
         self._journal = journal
         self._rng = rng
-        self.swim = Swim(config, outbox, rng)
+        self.swim = Swim(config, outbox)
         self.table = self.swim.table
         self._disputes = Disputes(self.swim)
         self._prober = Prober(config.swim, rng, self.swim.health)
@@ -283,6 +286,12 @@ class Membership:
             gossip = Gossip(swim.queue.take(limit, len(members)))
         for member in members:
             self._outbox.send(member.endpoint, gossip)
+        if self.table.count(State.LEFT) and self._rng.random() * self.table.present < TOLD_THOUGH_GONE:
+            # Beside the others and uncounted: somebody else may have said that it has left, and then it objects.
+            for member in self.table.sample(
+                self._rng, 1, lambda each: each.state is State.LEFT and each is not me and each.since > recently_dead
+            ):
+                self._outbox.send(member.endpoint, gossip)
 
     def _news_and_rumours(self, now: Instant, limit: int, copies: int) -> tuple[tuple[Update, ...], tuple[Rumour, ...]]:
         """One packet of both: news of members first, what users say in the room that is left."""

@@ -9,7 +9,6 @@ refute), and by this node's own failed probes. Only this file changes rows; it n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
 
 from protocols.config import NodeConfig
 from protocols.core import Endpoint, Instant, NodeId
@@ -63,7 +62,7 @@ class Swim:
     """The beliefs of one node. `view` grows with every change of the set of members, of those alive, or of what one
     announced; `steady` is what is published of that."""
 
-    def __init__(self, config: NodeConfig, outbox: Outbox, rng: Random) -> None:
+    def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
         self.config = config
         self.table = MemberTable()
         self.steady = SteadyView(config.swim, self.table, config.node_id)
@@ -88,7 +87,6 @@ class Swim:
         self._retransmits = 1
         self._announced_at: Instant = 0
         self._outbox = outbox
-        self._rng = rng
 
     # This node itself.
 
@@ -393,8 +391,6 @@ class Swim:
             self.suspicions.end(accusation.node_id)
             if state == LEFT:
                 row.stale_to = precedence_of(row.generation, 0, State.ALIVE)  # who doubts it is told (`farewell.py`)
-                if self._rng.random() * self.table.present < self.config.swim.gossip_fanout:
-                    self.hearsay.show_again(accusation)  # somebody else may have said so in its name: then it objects
         if state != SUSPECT or was >= DEAD:
             # A suspect serves: one that was dead had refuted that, and is in doubt again.
             self._view_changed(now, before, row)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from random import Random
 from typing import TYPE_CHECKING
 
 from protocols.config import NodeConfig
@@ -131,7 +130,7 @@ def _is_met_from(update: Update, precedence: int) -> bool:
 
 def _heard(config: NodeConfig, base: Sequence[Alive], now: Instant, lots: Sequence[tuple[Update, ...]]) -> Swim:
     """A table of the announcements `base` that has heard `lots`."""
-    swim = Swim(config, Outbox(), Random(0))
+    swim = Swim(config, Outbox())
     for lot in (base, *lots):
         swim.hear(now, lot)
     return swim

@@ -143,13 +143,14 @@ def test_the_accused_is_shown_an_accusation_once_however_many_tables_say_it() ->
     assert shown == [(accuse("b", State.SUSPECT),), (accuse("c", State.SUSPECT),)]
 
 
-def test_a_member_that_is_said_to_have_left_is_told_so_once_and_nobody_waits_for_its_answer() -> None:
+def test_a_member_that_left_is_not_asked_and_the_word_that_it_has_goes_to_it_as_well() -> None:
     host = node_among("b", "c", "d")
     host.hears(endpoint_of("z"), PushPull((row_of("b", State.LEFT, by="b"),), answer=False))
-    assert [ping.updates for ping in host.said_of(Ping, "b")] == [(accuse("b", State.LEFT, by="b"),)]
+    assert host.said_of(Ping) == []
     assert host.sees("b") is State.LEFT
     host.world.run(0.4)
     assert accuse("b", State.LEFT, by="b") in host.told("b")
+    assert (endpoint_of("b"), accuse("b", State.LEFT, by="b")) in host.told_to()
 
 
 def test_an_accusation_of_this_node_itself_is_refuted_at_once() -> None:

@@ -9,6 +9,7 @@ from protocols.core import Instant
 from protocols.membership.farewell import Farewell
 from protocols.membership.membership import Membership
 from protocols.membership.swim import Swim
+from protocols.outbox import NEVER
 from sim.faults import Restart
 from sim.network import LinkProfile
 from sim.scenario import Scenario
@@ -28,7 +29,7 @@ def leaves_in_silence() -> Iterator[None]:
         leave(self, now)
         self.queue.take(1, 1)
 
-    with patched(Swim, "leave", leave_silently), patched(Farewell, "say", lambda self, now: None):
+    with patched(Swim, "leave", leave_silently), patched(Farewell, "say", lambda self, now: NEVER):
         yield
 
 

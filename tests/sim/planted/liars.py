@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from protocols import node
 from protocols.core import NANOS_PER_S, Instant, NodeId
-from protocols.membership import swim, telling
+from protocols.membership import membership, swim, telling
 from protocols.membership.disputes import Disputes
 from protocols.membership.member import Accusation, Member, State, Update, generation_of, state_of
 from protocols.membership.swim import Swim
@@ -16,7 +16,7 @@ from sim.scenario import Scenario
 from tests.sim.planted.mutant import mutant_by, patched
 
 LIED = Scenario(nodes=5, seconds=60, faults=(Liar(5, 45, tells="deaths"),))
-LIED_A_LOT = Scenario(nodes=5, seconds=40, faults=(Liar(5, 25, tells="deaths", per_s=100),))
+LIED_A_LOT = Scenario(nodes=5, seconds=40, faults=(Liar(5, 25, tells="deaths", per_s=20),))
 LIED_TO_NEWCOMERS = Scenario(
     nodes=5, seconds=60, faults=(Liar(5, 45, tells="tables", per_s=20), Crash(10, 12, 2), Crash(20, 22, 2))
 )
@@ -58,15 +58,22 @@ def asks_nobody() -> AbstractContextManager[None]:
     return patched(Disputes, "next_to_ask", nobody)
 
 
-def tells_nobody_that_it_has_left() -> AbstractContextManager[None]:
-    """Who is taken for having left is not told so."""
+@contextmanager
+def tells_nobody_that_it_has_left() -> Iterator[None]:
+    """Who is taken for having left is told neither that nor any news."""
     accusation_against = telling.accusation_against
 
     def against(swim: Swim, node_id: NodeId) -> Accusation | None:
         accusation = accusation_against(swim, node_id)
         return None if accusation is None or state_of(accusation.precedence) is State.LEFT else accusation
 
-    return patched(telling, "accusation_against", against)
+    told = membership.TOLD_THOUGH_GONE
+    membership.TOLD_THOUGH_GONE = 0
+    try:
+        with patched(telling, "accusation_against", against):
+            yield
+    finally:
+        membership.TOLD_THOUGH_GONE = told
 
 
 @contextmanager

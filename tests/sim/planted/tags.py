@@ -60,7 +60,7 @@ def keeps_what_was_announced_first() -> Iterator[None]:
     def announced(self: Swim, now: Instant, row: Member, update: Alive) -> None:
         self._cleared(now, row, Refutation(update.node_id, update.precedence))
 
-    with patched(Swim, "_announced", announced), patched(MemberTable, "learn", lambda self, member, alive: None):
+    with patched(Swim, "_announced", announced), patched(MemberTable, "learn", lambda self, member, alive: member):
         yield
 
 
