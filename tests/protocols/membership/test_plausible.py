@@ -257,6 +257,21 @@ def test_everybody_is_said_to_have_left_and_everybody_is_back() -> None:
     world.run_until(lambda: all(host.sees(name) is State.ALIVE for host in hosts for name in MEMBERS), 10)
 
 
+def test_news_goes_to_who_has_just_left_and_after_a_while_no_more() -> None:
+    host = lone_node("b")
+    host.hears(endpoint_of("c"), Gossip((accuse("b", State.LEFT, by="b"),)))
+    host.hush()
+    host.hears(endpoint_of("z"), Gossip((alive("c"),)))
+    host.world.run(3)
+    assert host.said_of(Gossip, "b") != []
+    host.world.run(40)
+    host.hush()
+    host.hears(endpoint_of("z"), Gossip((alive("d"),)))
+    host.world.run(3)
+    assert host.said_of(Gossip) != []
+    assert host.said_of(Gossip, "b") == []
+
+
 # Who is alive to everybody, though not in the same life.
 
 
