@@ -17,6 +17,9 @@ from the last disturbance (the terms of `agreement.py` first):
   + 4 · push-pull interval(N)       digests with random members, until who still misses one meets somebody who has it
   + `GIVE_UP_AFTER`                 an event that came may be held back for one that nobody has any more
 
+Once a member has lied (`faults/liar.py`) nothing is asked: who tells events in the name of others, in numbers that they
+have not come to, takes the places of theirs.
+
 Only the last `OWED_MAX` events are owed: a node keeps as many for who missed them, and a mesh at peace needs no more.
 """
 
@@ -140,6 +143,8 @@ class EventsOnce(Checker):
         return self.asked_since() + bound + self.disk_time(SAVES)
 
     def waits_for(self, now: Instant) -> str:
+        if self.world.has_lied:
+            return ""
         core = [process.index for process in self.world.core]
         for key, owed in list(self._owed.items()):
             processes = self.world.processes
