@@ -51,7 +51,7 @@ HEADER_BYTES = 41
 
 def listening_port(node: LocalNode) -> int:
     """Where a node that advertises another address really listens."""
-    return int((node.directory / "listen").read_text().rpartition(":")[2])
+    return int((node.directory / "listen").read_text().split()[0].rpartition(":")[2])
 
 
 @dataclass

@@ -182,4 +182,4 @@ async def test_why_tells_what_all_of_them_find_and_a_watch_shows_what_changes(no
         await watch.wait()
         assert watch.stdout is not None
         await watch.stdout.aclose()
-    (await at(desk, "why", "bocks")).assert_told(1, "no member 'bocks'", "box")
+    (await at(desk, "why", "bocks")).assert_told(1, "no member with the name or id 'bocks'", "box")

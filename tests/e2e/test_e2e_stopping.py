@@ -77,7 +77,13 @@ async def test_a_signal_in_mid_task_loses_nothing_and_looks_like_no_death(nodes:
     theirs.open()
     task = await finished(desk, of_desk)
     assert (task.state, task.worker_name, task.attempt) == (TaskState.SUCCEEDED, "desk", 2)
-    news = desk.log_path.read_text()[log_begins:]
+
+    async def published() -> str:
+        """What the log tells since, once a view has come."""
+        news = desk.log_path.read_text()[log_begins:]
+        return news if "INFO view" in news else ""
+
+    news = await eventually(published)
     assert "left=shelf" in news
     assert "failed=" not in news
 
