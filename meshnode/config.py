@@ -44,11 +44,10 @@ from protocols.config import HandlerSpec, SwimConfig
 from protocols.limits import (
     ADDRESS_CHARS_MAX,
     HANDLER_CHARS_MAX,
-    HANDLERS_MAX,
     NAME_CHARS_MAX,
-    PROFILE_BYTES_MAX,
     WEIGHT_MAX,
 )
+from protocols.membership.profile import TooLarge, check_size
 from protocols.membership.tags import BadTags, Tags, own_tags, parse_tag
 from protocols.tasks.task import MCP_PREFIX
 
@@ -457,12 +456,7 @@ def _tables(document: Mapping[str, Any], key: str, file: Path) -> Iterable[tuple
 
 
 def _check_profile(config: Config, file: Path) -> None:
-    """What a member announces travels in one packet beside others': a name, a length and a count for each handler."""
-    capabilities = config.capabilities
-    if len(capabilities) > HANDLERS_MAX:
-        hint = f"There are {len(capabilities)}; serve some of them from another data directory."
-        refuse(str(file), f"names more than {HANDLERS_MAX} handlers and MCP servers", hint)
-    announced = 16 + len(config.zone) + sum(len(spec.name) + 6 for spec in capabilities)
-    if announced > PROFILE_BYTES_MAX:
-        hint = "Shorten names, or serve some handlers from another data directory."
-        refuse(str(file), f"announces {announced} bytes of handlers and zone; {PROFILE_BYTES_MAX} fit", hint)
+    try:
+        check_size(config.zone, [spec.name for spec in config.capabilities])
+    except TooLarge as too_large:
+        refuse(str(file), str(too_large), too_large.next_step)

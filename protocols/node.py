@@ -50,13 +50,14 @@ from protocols.membership.invariants import check_beliefs
 from protocols.membership.member import Member, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
-from protocols.membership.records import GENERATION_KEY, PEERS_KEY, TAGS_KEY, ChangedTags, Generation, Peers
+from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
 from protocols.membership.rtt import EstimateRtt
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
 from protocols.membership.tagging import TAGS_TAG, GetTags, SetTags, Tagging
 from protocols.membership.views import GetStatus, Leave, Left, ListMembers
 from protocols.membership.vitals import Reported, ReportMachine, VitalsBook
 from protocols.outbox import NEVER, Journal, Outbox
+from protocols.reconfiguring import Reconfigure, Reconfigurer
 from protocols.standing import answer_of, member_view, members_of, status_of
 from protocols.tasks.asker import Asker, local, remote, respond
 from protocols.tasks.asking import Asking
@@ -73,14 +74,7 @@ from protocols.tasks.messages import (
     RunStates,
 )
 from protocols.tasks.refusals import storage_refusal
-from protocols.tasks.task import (
-    BodyEnded,
-    CancelTask,
-    GetTask,
-    ListTasks,
-    Stopped,
-    Submit,
-)
+from protocols.tasks.task import BodyEnded, CancelTask, GetTask, ListTasks, Stopped, Submit
 from protocols.tasks.worker import Worker
 from protocols.tools import FindTools, ListLocalTools, LocalTools, LocalToolsFor, ToolsFound
 
@@ -145,9 +139,8 @@ class Node:
         self.spreading = self.membership.spreading
         self.spreading.events.recall(records.values())
         self.spreading.queries.answer = partial(answer_of, self)
-        tags = records.get(TAGS_KEY)
-        changed_tags = tags.value if tags and type(tags.value) is ChangedTags else None
-        self._tagging = Tagging(config, changed_tags, VERSION, self._outbox, self._journal)
+        self._tagging = Tagging(config, records.values(), self.swim, VERSION, self._outbox, self._journal)
+        self._reconfigurer = Reconfigurer(self._tagging, self.worker, self.vitals, self._outbox)
         self.tasks = Coordinator(
             config, self.swim, self._outbox, self._journal, Random(f"{seed}/tasks"), records.values()
         )
@@ -312,7 +305,7 @@ class Node:
             # Any other was outgrown while it was saved, and the one that replaces it is not durable yet.
             self._generation_saved(now)
         elif kind == TAGS_TAG:
-            self._tagging.saved(now, self.swim)
+            self._tagging.saved(now)
 
     def _save_failed(self, now: Instant, event: SaveFailed) -> None:
         given_up = self._journal.failed(now, event.seq, event.why)
@@ -457,12 +450,13 @@ class Node:
             case Why():
                 self._inquiries.why(now, request_id, command)
             case GetTags():
-                self._outbox.reply(request_id, self._tagging.view(self.swim))
+                self._outbox.reply(request_id, self._tagging.view())
+            case SetTags() | Reconfigure() if self.phase is Phase.LEAVING:
+                self._outbox.reply(request_id, _not_serving("leaving", "Do it when it has been started again."))
             case SetTags():
-                if self.phase is Phase.LEAVING:
-                    self._outbox.reply(request_id, _not_serving("leaving", "Set them when it has been started again."))
-                else:
-                    self._tagging.change(now, request_id, command, self.swim)
+                self._tagging.change(now, request_id, command)
+            case Reconfigure():
+                self._reconfigurer.requested(now, request_id, command)
             case GetStatus():
                 self._outbox.reply(request_id, status_of(self, now))
             case Suggest() | HungUp():

@@ -86,6 +86,11 @@ class VitalsBook:
         self._own = Vitals(capacity=min(capacity, COUNT_MAX))
         self._heard: dict[NodeId, tuple[Instant, Vitals]] = {}
 
+    def set_capacity(self, capacity: int) -> None:
+        """This node does other work than before."""
+        own = self._own
+        self._own = Vitals(own.queued, own.running, min(capacity, COUNT_MAX), own.cpu, own.memory)
+
     def report(self, machine: ReportMachine) -> None:
         own = self._own
         self._own = Vitals(own.queued, own.running, own.capacity, _part(machine.cpu), _part(machine.memory))

@@ -9,6 +9,9 @@ has seen is stale and changes nothing.
 A coordinator asks after the runs that it wants. One that was taken back while this worker could not be reached is
 asked after no more, and is dropped when its turn comes: a worker that was cut off for long would else be busy for as
 long again with what others have done meanwhile. What a coordinator wants that is down itself is done all the same.
+
+Handlers may change while it works. Of one that is taken away the bodies that run go on to their end, and what waits is
+refused, so that coordinators place it elsewhere. Less concurrency stops no body: it holds once enough of them have ended.
 """
 
 from __future__ import annotations
@@ -77,6 +80,8 @@ class Worker:
         self._is_alive = is_alive
         self._next_perform_id = next_perform_id
         self._limits = {handler.name: handler.concurrency for handler in handlers}
+        self._above: dict[str, int] = {}
+        """Bodies of handlers of which more run than may be started, or which are gone: as many as then, at most."""
         self._running = {handler.name: 0 for handler in handlers}
         self._queues: dict[str, deque[str]] = {handler.name: deque() for handler in handlers}
         self._runs: dict[str, Run] = {}
@@ -105,6 +110,43 @@ class Worker:
     @property
     def active(self) -> int:
         return len(self._by_perform)
+
+    # From this node's operator.
+
+    def reconfigure(self, now: Instant, handlers: tuple[HandlerSpec, ...]) -> None:
+        """Offer `handlers` from now on, and no others."""
+        self._limits = {handler.name: handler.concurrency for handler in handlers}
+        for name in self._limits:
+            self._running.setdefault(name, 0)
+            self._queues.setdefault(name, deque())
+        for name in list(self._running):
+            if name in self._limits:
+                self._start_waiting(now, name)
+            else:
+                self._refuse_waiting(name)
+            self._above[name] = self._running[name]
+            self._settle(name)
+
+    def _refuse_waiting(self, handler: str) -> None:
+        """Hand back every run of a handler that this node has no more, as if it were assigned only now."""
+        queue = self._queues[handler]
+        self.waiting -= len(queue)
+        while queue:
+            run = self._runs.pop(queue.popleft())
+            self._remember(run)
+            assign = run.assign
+            self._outbox.send(run.coordinator, RunRefused(assign.task_id, assign.attempt, RefusalCode.NO_HANDLER))
+
+    def _settle(self, handler: str) -> None:
+        """Forget what only counts while bodies of an earlier configuration run."""
+        running = self._running[handler]
+        if handler in self._above:
+            self._above[handler] = running
+            if running <= self._limits.get(handler, 0):
+                del self._above[handler]
+        if not running and handler not in self._limits:
+            del self._running[handler]
+            del self._queues[handler]
 
     # From coordinators.
 
@@ -215,18 +257,20 @@ class Worker:
                 self._keep_ended(task_id, len(result.output) + len(result.detail) + ENDED_OVERHEAD_BYTES)
                 self.deadline = min(self.deadline, now + TELL_AGAIN_AFTER)
         self._running[handler] -= 1
-        self._start_next(now, handler)
+        self._start_waiting(now, handler)
+        self._settle(handler)
 
-    def _start_next(self, now: Instant, handler: str) -> None:
-        """Start the first run that waits and is still wanted; drop those in front of it."""
+    def _start_waiting(self, now: Instant, handler: str) -> None:
+        """Start the first runs that wait and are still wanted, as many as may; drop those in front of them."""
         queue = self._queues[handler]
-        while queue:
+        limit = self._limits.get(handler, 0)
+        while queue and self._running[handler] < limit:
             self.waiting -= 1
             run = self._runs[queue.popleft()]
             if now <= run.wanted_at + WANTED_FOR or not self._is_alive(run.coordinator.node_id):
                 self._start(run)
-                return
-            del self._runs[run.assign.task_id]
+            else:
+                del self._runs[run.assign.task_id]
 
     # Bounded memory.
 
@@ -256,5 +300,7 @@ class Worker:
         """Whether the counts fit the runs."""
         waiting = sum(len(queue) for queue in self._queues.values())
         running = sum(self._running.values())
-        within = all(self._running[name] <= self._limits[name] for name in self._limits)
+        within = all(
+            count <= max(self._limits.get(name, 0), self._above.get(name, 0)) for name, count in self._running.items()
+        )
         return waiting == self.waiting and running == len(self._by_perform) + len(self._stopping) and within

@@ -79,14 +79,14 @@ def answers_before_its_tags_are_durable() -> AbstractContextManager[None]:
     """A caller is told that its change has been made as soon as it is taken in."""
     change = Tagging.change
 
-    def answer(self: Tagging, now: Instant, request_id: int, command: SetTags, swim: Swim) -> None:
-        change(self, now, request_id, command, swim)
+    def answer(self: Tagging, now: Instant, request_id: int, command: SetTags) -> None:
+        change(self, now, request_id, command)
         if request_id in self._waiting:
             self._waiting.remove(request_id)
             self._durable = self._wanted
-            self._profile = self._make_profile()
-            self._outbox.reply(request_id, self.view(swim))
-            swim.announce(now, self._profile)
+            self._profile, _ = self._make_profile()
+            self._outbox.reply(request_id, self.view())
+            self._swim.announce(now, self._profile)
 
     return patched(Tagging, "change", answer)
 
