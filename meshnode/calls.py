@@ -63,6 +63,8 @@ __all__ = [
     "QueryAnswers",
     "ReadEvents",
     "Refused",
+    "Reload",
+    "Reloaded",
     "RemoveKey",
     "RttEstimate",
     "SendEvent",
@@ -118,6 +120,24 @@ class Inspection(Outcome, frozen=True, tag="inspection"):
     """Empty while they are not served."""
 
 
+class Reload(Command, frozen=True, tag="reload"):
+    """Read meshnode.toml again, and apply what can be applied while the node runs."""
+
+
+class Reloaded(Outcome, frozen=True, tag="reloaded"):
+    """What another configuration has changed."""
+
+    applied: dict[str, str] = field(default_factory=dict)
+    """By key, as `zone` or `handlers.NAME`: "added", "changed" or "removed" since the last one."""
+    needs_restart: tuple[str, ...] = ()
+    """Keys that say otherwise than at the start of the daemon, and count at its next."""
+    tags_left_out: tuple[str, ...] = ()
+    """Tags of the configuration that do not fit beside those that `meshnode tags set` has set."""
+    generation: int = 0
+    incarnation: int = 0
+    """In which the node announces what it is now."""
+
+
 CallerCommand: TypeAlias = (
     Submit
     | GetTask
@@ -141,6 +161,7 @@ CallerCommand: TypeAlias = (
     | AnswerQuery
     | CreateToken
     | Inspect
+    | Reload
 )
 CallerOutcome: TypeAlias = (
     Accepted
@@ -160,6 +181,7 @@ CallerOutcome: TypeAlias = (
     | QueryAnswered
     | TokenCreated
     | Inspection
+    | Reloaded
     | Refused
     | Unknown
 )

@@ -137,6 +137,7 @@ class Config(Struct, frozen=True, kw_only=True):
 DEFAULT_CONFIG = """\
 # Configuration of one meshnode data directory. Every key is optional; what is commented out shows the default or an
 # example. Environment variables (MESHNODE_NAME, MESHNODE_LISTEN, ...) and flags of `meshnode up` win over this file.
+# `meshnode reload` applies zone, tags, weight, handlers and MCP servers to a node that runs; the rest needs a restart.
 
 # name = "{name}"               # how people see this node; letters, digits, dot, underscore, dash
 # listen = "127.0.0.1:0"        # TCP and UDP; port 0 takes any free one and keeps it; unset: as at the last start

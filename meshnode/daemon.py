@@ -3,6 +3,7 @@
 One nursery tree: executors, transport, driver, control socket and, where it is asked for, MCP over HTTP. The order of
 start is the order of need: nobody can ask before the node's new generation is durable, and `ready` is printed last.
 SIGTERM and SIGINT leave the mesh gracefully and then stop; a second one stops at once, which is as safe as kill -9.
+SIGHUP reads the configuration again (`meshnode/reload.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -25,7 +26,7 @@ import trio
 from msgspec.structs import replace
 
 from meshnode.admission import Admission, Entry, admission_of, enter_mesh
-from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, Reload
 from meshnode.config import Config, load_config, parse_address, remember_listen
 from meshnode.datadir import DataDir, read_note, write_note
 from meshnode.driver import Driver
@@ -36,6 +37,7 @@ from meshnode.joining import JoinReply, JoinRequest
 from meshnode.logs import Log, configure_logs
 from meshnode.machine import report_machine, resident_bytes
 from meshnode.namesakes import identity_in_use, name_taken
+from meshnode.reload import Reloader
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
@@ -53,6 +55,7 @@ from protocols.membership.hints import Hint, HungUp, Suggest, Suggested
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
 from protocols.node import VERSION, Node, saved_generation
+from protocols.reconfiguring import Reconfigure
 from protocols.tasks.task import RunBody, Submit
 from protocols.tools import ListLocalTools
 
@@ -78,21 +81,25 @@ def run_daemon(options: UpOptions) -> int:
     directory = DataDir(options.directory)
     directory.create()
     with directory.acquire():
-        config = load_config(
-            options.directory,
-            name=options.name,
-            listen=options.listen,
-            advertise=options.advertise,
-            mcp=options.mcp,
-            metrics=options.metrics,
-            zeroconf=options.zeroconf,
-            seeds=options.seeds or None,
-            tags=options.tags or None,
-        )
         try:
-            return trio.run(_run, directory, config, options)
+            return trio.run(_run, directory, _load(options), options)
         except BaseExceptionGroup as group:
             raise _first_cause(group) from group
+
+
+def _load(options: UpOptions) -> Config:
+    """What the file, the environment and the flags of this start say now. Raises `MeshError`."""
+    return load_config(
+        options.directory,
+        name=options.name,
+        listen=options.listen,
+        advertise=options.advertise,
+        mcp=options.mcp,
+        metrics=options.metrics,
+        zeroconf=options.zeroconf,
+        seeds=options.seeds or None,
+        tags=options.tags or None,
+    )
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -108,7 +115,7 @@ async def _run(directory: DataDir, config: Config, options: UpOptions) -> int:
     entry = await enter_mesh(directory, config, join=options.join, name=options.name)
     storage = Storage.open(directory.database)
     try:
-        daemon = Daemon(directory, config, entry, storage)
+        daemon = Daemon(directory, config, entry, storage, load=partial(_load, options))
         return await daemon.run(partial(_print_ready, as_json=options.json))
     finally:
         storage.close()
@@ -140,7 +147,9 @@ def _print_ready(daemon: Daemon, *, as_json: bool) -> None:
 class Daemon:
     """One node and its parts. Answers callers (`meshnode.calls.Caller`)."""
 
-    def __init__(self, directory: DataDir, config: Config, entry: Entry, storage: Storage) -> None:
+    def __init__(
+        self, directory: DataDir, config: Config, entry: Entry, storage: Storage, *, load: Callable[[], Config]
+    ) -> None:
         self.directory = directory
         self.config = config
         self.mcp_url = ""
@@ -151,6 +160,7 @@ class Daemon:
         keys = tuple(key.secret for key in held(self._keyring))
         self.entry = dataclasses.replace(entry, secrets=dataclasses.replace(entry.secrets, keyring=keys))
         self._executors = Executors(config)
+        self._reloader = Reloader(load, config, self._executors, self._request)
         self._transport: Transport | None = None
         self._driver: Driver | None = None
         self._admission: Admission | None = None
@@ -173,6 +183,7 @@ class Daemon:
         """Serve until left or stopped. Raises `MeshError` where a part can not start."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_signals)
+            nursery.start_soon(self._reloader.watch_hangups)
             await nursery.start(self._executors.run)
             transport = self._bind_transport()
             await nursery.start(transport.run)
@@ -181,6 +192,7 @@ class Daemon:
             self._driver = self._make_driver(transport)
             await nursery.start(self._driver.run)
             await self._wait_until_serving()
+            nursery.start_soon(self._reloader.serve)
             nursery.start_soon(report_machine, self._driver)
             socket = self.directory.control_socket(serving=True)
             await self._serve_callers(nursery, socket)
@@ -438,6 +450,8 @@ class Daemon:
                 return await self._create_token(command)
             case Inspect():
                 return self._inspect()
+            case Reload():
+                return await self._reloader.reload()
             case Leave():
                 outcome = await self._request(command)
                 if isinstance(outcome, Left):
@@ -450,7 +464,7 @@ class Daemon:
             case _:
                 return await self._request(command)
 
-    def _request(self, command: CallerCommand) -> Awaitable[CallerOutcome]:
+    def _request(self, command: CallerCommand | Reconfigure) -> Awaitable[CallerOutcome]:
         assert self._driver is not None
         return cast(Awaitable[CallerOutcome], self._driver.request(command))
 

@@ -82,7 +82,7 @@ def status_of(node: Node, now: Instant) -> NodeStatus:
         tasks_by_state=by_state,
         runs_active=node.worker.active,
         runs_waiting=node.worker.waiting,
-        handlers=tuple(handler.name for handler in config.handlers),
+        handlers=node.worker.handlers,
         storage_error=node.storage_error,
         members_left=table.count(State.LEFT),
         membership=node.membership.status(now),

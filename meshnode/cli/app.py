@@ -32,7 +32,8 @@ it is taken back, without anybody's doing. `meshnode members --watch` shows that
 what it stands on, and `meshnode status` how well this node itself is connected.
 
 \b
-What a node can do stands in DIR/meshnode.toml (meshnode init writes one with examples).
+What a node can do stands in DIR/meshnode.toml (meshnode init writes one with examples). After a change of it:
+meshnode reload.
 An agent reaches it over MCP: the command is  meshnode mcp.
 If something is wrong:                        meshnode doctor.
 """
@@ -51,7 +52,7 @@ With --json, stdout carries one JSON document and nothing else; a failure is in 
 """
 
 COMMANDS = (
-    *("init", "up", "leave", "status", "doctor"),
+    *("init", "up", "reload", "leave", "status", "doctor"),
     *("members", "why", "rtt", "tags", "token", "keys"),
     *("submit", "task", "tasks", "cancel", "tools", "call"),
     *("event", "events", "query", "answer"),

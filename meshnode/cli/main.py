@@ -13,13 +13,13 @@ from difflib import get_close_matches
 import typer
 import typer.main
 
-from meshnode.cli import event_commands, key_commands, node_commands, rtt, tag_commands, task_commands
+from meshnode.cli import event_commands, key_commands, node_commands, reload, rtt, tag_commands, task_commands
 from meshnode.cli.app import app
 from meshnode.cli.present import fail, interrupted
 from meshnode.errors import ExitCode, MeshError
 
-# Importing the six is what registers the commands.
-__all__ = ["event_commands", "key_commands", "main", "node_commands", "rtt", "tag_commands", "task_commands"]
+# Importing them is what registers the commands.
+__all__ = ["event_commands", "key_commands", "main", "node_commands", "reload", "rtt", "tag_commands", "task_commands"]
 
 PROGRAM = "meshnode"
 COMMON_OPTIONS = ("--dir", "--json")

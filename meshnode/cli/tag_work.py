@@ -59,7 +59,7 @@ def _read_keys(words: tuple[str, ...]) -> tuple[str, ...]:
 def _tell_of_configured(keys: list[str]) -> None:
     if keys:
         names = ", ".join(keys)
-        note(f"what the configuration says shows again: {names}; take it out of there and restart to be rid of it")
+        note(f"what the configuration says shows again: {names}; to be rid of it, take it out and `meshnode reload`")
 
 
 class Choice:

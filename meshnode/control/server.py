@@ -28,7 +28,7 @@ from typing import assert_never
 
 import trio
 
-from meshnode.calls import Caller, CallerCommand, CallerOutcome, CreateToken, Inspect
+from meshnode.calls import Caller, CallerCommand, CallerOutcome, CreateToken, Inspect, Reload
 from meshnode.control.codec import (
     IN_FLIGHT_MAX,
     REQUEST_BYTES_MAX,
@@ -211,7 +211,7 @@ def _has_effects(command: CallerCommand) -> bool:
     match command:
         case Submit() | CancelTask() | Leave() | CreateToken() | AddKey() | UseKey() | RemoveKey():
             return True
-        case SetTags() | SendEvent() | AnswerQuery():
+        case SetTags() | SendEvent() | AnswerQuery() | Reload():
             return True
         case GetTask() | ListTasks() | ListMembers() | GetStatus() | Why() | FindTools() | ListKeys() | Inspect():
             return False

@@ -81,7 +81,10 @@ class ExecExecutor:
 
     def __init__(self, handler: ExecHandler) -> None:
         self._handler = handler
-        self._slots = trio.Semaphore(handler.concurrency)
+        self._slots = trio.CapacityLimiter(handler.concurrency)
+
+    def resize(self, concurrency: int) -> None:
+        self._slots.total_tokens = concurrency
 
     async def run(self, action: RunBody) -> BodyEnded:
         """One program to its end. Cancelled: its group is ended and reaped first."""

@@ -71,7 +71,7 @@ class McpExecutor:
     def __init__(self, name: str, config: McpServerConfig) -> None:
         self._name = name
         self._config = config
-        self._slots = trio.Semaphore(config.concurrency)
+        self._slots = trio.CapacityLimiter(config.concurrency)
         self._wanted = trio.Event()
         self._changed = trio.Event()
         self._session: _Session | None = None
@@ -103,6 +103,9 @@ class McpExecutor:
                     self._down, self._wanted = "", trio.Event()
             finally:
                 self._nursery = None
+
+    def resize(self, concurrency: int) -> None:
+        self._slots.total_tokens = concurrency
 
     async def run(self, action: RunBody) -> BodyEnded:
         """One call of a tool. Cancelled: the server is told, and must prove that it still answers."""

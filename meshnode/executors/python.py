@@ -109,7 +109,7 @@ class PythonExecutor:
     def __init__(self, handler: PythonHandler, workdir: Path) -> None:
         self._handler = handler
         self._workdir = workdir
-        self._slots = trio.Semaphore(handler.concurrency)
+        self._slots = trio.CapacityLimiter(handler.concurrency)
         self._idle: deque[Worker] = deque()
         """Most recently used last."""
         self._nursery: trio.Nursery | None = None
@@ -126,6 +126,9 @@ class PythonExecutor:
                         self._retire(self._idle.popleft())
             finally:
                 self._nursery = None
+
+    def resize(self, concurrency: int) -> None:
+        self._slots.total_tokens = concurrency
 
     async def run(self, action: RunBody) -> BodyEnded:
         """One body to its end. Cancelled: the worker is killed and reaped first."""

@@ -11,7 +11,7 @@ asked after no more, and is dropped when its turn comes: a worker that was cut o
 long again with what others have done meanwhile. What a coordinator wants that is down itself is done all the same.
 
 Handlers may change while it works. Of one that is taken away the bodies that run go on to their end, and what waits is
-refused, so that coordinators place it elsewhere. Less concurrency stops no body: it holds once enough of them have ended.
+refused, so that coordinators place it elsewhere. Less concurrency stops no body: it holds once enough have ended.
 """
 
 from __future__ import annotations
@@ -106,6 +106,11 @@ class Worker:
                 if told == TOLD_AGAIN_MAX:
                     break
         self.deadline = now + TELL_AGAIN_AFTER if self._ended else NEVER
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """What it offers at present."""
+        return tuple(self._limits)
 
     @property
     def active(self) -> int:

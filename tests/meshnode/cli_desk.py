@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 from msgspec.structs import replace
 
-from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, TokenCreated
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, Reload, TokenCreated
 from meshnode.control.server import serve_control
 from meshnode.transport.traffic import Flow
 from protocols.core import Refused, Unknown
@@ -67,6 +67,8 @@ class Desk:
         self.tags: dict[str, str] = {}
         answers = (AnswerView(NODE_ID, EVIL_NAME, '{"open": 2}', 40), AnswerView(NODE_ID, "desk", "pong", 3))
         self.answers = QueryAnswers(answers, 2, 4, ("box", "shelf"))
+        self.reloads: list[CallerOutcome] = []
+        """What the next reloads come to."""
         self.waiting = trio.Event()
         """Set once a caller waits for a task that does not end."""
 
@@ -121,6 +123,8 @@ class Desk:
                 return TokenCreated("mesh1.secret", 2e9, command.uses)
             case Leave():
                 return Left(3)
+            case Reload():
+                return self.reloads.pop(0)
             case SetTags(set={"full": _}):
                 return Refused("too_many_tags", "That would be 25 tags.", "Unset some.")
             case SetTags():

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection
+from meshnode.calls import CallerCommand, CallerOutcome, CreateToken, Inspect, Inspection, Reload, Reloaded
 from meshnode.control.server import serve_control
 from meshnode.datadir import DataDir
 from meshnode.errors import ExitCode, MeshError
@@ -89,6 +89,8 @@ class Desk:
                 return Refused("starting", "Not yet.", "Wait.")
             case GetStatus() | Why():
                 return Refused("starting", "Not yet.", "Wait.")
+            case Reload():
+                return Reloaded()
             case GetTags() | SetTags():
                 return NodeTags({}, (), 1, 0)
 

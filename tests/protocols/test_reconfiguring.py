@@ -99,6 +99,7 @@ def test_it_is_announced_with_the_tags_that_are_being_saved() -> None:
     host.world.run(2)
     assert isinstance(host.outcomes[set_tags], NodeTags)
     assert host.outcomes[configured] == Reconfigured(1, 2)
+    assert incarnation(host) == 2
     assert (profile(host).weight, profile(host).tags) == (3, (("gpu", ""),))
 
 
