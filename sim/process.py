@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from protocols.config import NodeConfig
+from protocols.config import HandlerSpec, NodeConfig
 from protocols.core import (
     NANOS_PER_S,
     Command,
@@ -204,15 +204,23 @@ class Process:
         return self.core is not None
 
     def reconfigure(
-        self, *, seeds: tuple[str, ...] | None = None, weight: int | None = None, address: str | None = None
+        self,
+        *,
+        seeds: tuple[str, ...] | None = None,
+        weight: int | None = None,
+        address: str | None = None,
+        zone: str | None = None,
+        handlers: tuple[HandlerSpec, ...] | None = None,
     ) -> None:
-        """Give the node other seeds, another weight or another address, from the next boot on."""
+        """Give the node another configuration, from the next boot on."""
         config = self.config
         self.config = replace(
             config,
             seeds=config.seeds if seeds is None else seeds,
             weight=config.weight if weight is None else weight,
             address=config.address if address is None else address,
+            zone=config.zone if zone is None else zone,
+            handlers=config.handlers if handlers is None else handlers,
         )
 
     def boot(self, now: Instant) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocols.core import Instant
-from protocols.membership.member import STATE_MASK, State
+from protocols.membership.member import STATE_MASK, Alive, Profile, State
 from protocols.node import Node
+from protocols.reconfiguring import Reconfigure
 from protocols.ring.placement import Ring, RingMember
 from sim.checkers.agreement import Agreement, agreement_bound, misjudged
 from sim.checkers.checker import Checker
@@ -100,19 +101,22 @@ class RingOwners(Checker):
                 return
 
     def _members_agree(self, running: list[Process], asked: list[Process]) -> bool:
-        """Whether all of `asked` take exactly the running nodes for members, in their present incarnations."""
+        """Whether all of `asked` take exactly the running nodes for members, in their present incarnations and for
+        what these announce, and whether that is what they are configured to be by now."""
         up: dict[str, int] = {}
+        announced: list[Alive] = []
         for process in running:
             own = own_row(process.core)
-            if own is None:
+            if own is None or any(type(command) is Reconfigure for _, command, _ in process.pending.values()):
                 return False
             up[process.config.node_id] = own.precedence
+            announced.append(own.alive)
         for process in asked:
             rows = rows_of(process.core)
             present = {
                 node_id: row.precedence for node_id, row in rows.items() if row.precedence & STATE_MASK < State.DEAD
             }
-            if present != up:
+            if present != up or any(_differs(rows[own.node_id].alive.profile, own.profile) for own in announced):
                 return False
         return True
 
@@ -121,3 +125,7 @@ class RingOwners(Checker):
             return "nobody"
         process = self.world.by_id.get(node_id)
         return node_id if process is None else process.name
+
+
+def _differs(one: Profile, other: Profile) -> bool:
+    return one is not other and one != other

@@ -13,17 +13,21 @@ from sim.faults.links import Clog, Duplicating, Lossy, Reordering, Reset, Slow
 from sim.faults.moving import Flapping, IsolateEach
 from sim.faults.partitions import Bridge, Groups, Halves, Isolate, MajoritiesRing, OneWay, RandomCut
 from sim.faults.pauses import Pause, Starve
+from sim.faults.reconfigure import Reconfiguring
 from sim.faults.retag import Retag
 from sim.faults.rolling import MassRestart, Restart, RollingRestart
 from sim.faults.upgrade import Rollback, Upgrade
 
 Partition: TypeAlias = Halves | Isolate | OneWay | Bridge | MajoritiesRing | RandomCut | Groups | IsolateEach | Flapping
 LinkFault: TypeAlias = Lossy | Slow | Clog | Duplicating | Reordering | Reset
-ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart | Retag
+ProcessFault: TypeAlias = Crash | CrashLoop | Pause | Starve | Restart | RollingRestart | MassRestart
+OperatorFault: TypeAlias = Retag | Reconfiguring
 DiskFault: TypeAlias = DiskFull | SlowDisk | SyncFails | Corrupt | Wipe
 ClockFault: TypeAlias = ClockDrift | ClockJump | ClockLeap
 VersionFault: TypeAlias = Upgrade | Rollback
-AnyFault: TypeAlias = Partition | LinkFault | ProcessFault | DiskFault | ClockFault | VersionFault | Liar
+AnyFault: TypeAlias = (
+    Partition | LinkFault | ProcessFault | DiskFault | OperatorFault | ClockFault | VersionFault | Liar
+)
 
 KINDS: dict[str, type[Fault]] = {cls.kind(): cls for cls in get_args(AnyFault)}
 """Every kind of fault by its name."""
@@ -56,6 +60,7 @@ __all__ = [
     "Partition",
     "Pause",
     "RandomCut",
+    "Reconfiguring",
     "Reordering",
     "Reset",
     "Restart",

@@ -14,7 +14,7 @@ NAMES = tuple(f"n{index}" for index in range(5))
 DESTRUCTIVE = ("wipe", "rollback")
 MIXED = (
     *("crash", "crash-loop", "pause", "starve", "restart", "rolling-restart", "mass-restart", "upgrade"),
-    *("diskfull", "slowdisk", "syncfail", "corrupt", "clock-drift", "clock-leap", "clock-jump", "retag"),
+    *("diskfull", "slowdisk", "syncfail", "corrupt", "clock-drift", "clock-leap", "clock-jump", "retag", "reconfigure"),
 )
 
 

@@ -13,6 +13,7 @@ from tests.sim.planted.leaving import LEAVING
 from tests.sim.planted.liars import LIARS
 from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
+from tests.sim.planted.reconfiguring import RECONFIGURING
 from tests.sim.planted.ring import RING
 from tests.sim.planted.storage import STORAGE
 from tests.sim.planted.tags import TAGS
@@ -26,6 +27,7 @@ FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "detector": DETECTOR,
     "ring": RING,
     "tags": TAGS,
+    "reconfiguring": RECONFIGURING,
     "views": VIEWS,
     "tasks": TASKS,
     "storage": STORAGE,
