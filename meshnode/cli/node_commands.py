@@ -86,6 +86,7 @@ UP_HELP = """Run the node, until Ctrl-C, SIGTERM or `meshnode leave`.
 Once it serves it prints one line: ready name=… id=… listen=… mcp=… (and metrics=… with --metrics; with --json, the same
 as a document). Logs go to stderr. On a data directory without a node it makes a new mesh, or with --join enters the
 mesh that made the token. Started again on its directory it is the same node, and goes on with the tasks that it had.
+SIGHUP, that of a terminal which closes included, makes it read its meshnode.toml again, as `meshnode reload` does.
 
 \b
 Examples:

@@ -201,7 +201,8 @@ class Executors:
             known = ", ".join(self.offers) or "none"
             return failed(
                 BodyStatus.UNAVAILABLE,
-                f"This node has no handler {action.handler!r} (it has: {known}). Add it to the node's meshnode.toml.",
+                f"This node has no handler {action.handler!r} (it has: {known}). "
+                "Add it to the node's meshnode.toml, then run `meshnode reload` there.",
             )
         if not self._running:
             return failed(BodyStatus.UNAVAILABLE, "This node is stopping, or has not started yet.")

@@ -37,7 +37,7 @@ def unknown_handler(handler: str, known: list[str]) -> Refused:
     return Refused(
         "unknown_handler",
         what,
-        f"{kind} in this mesh: {listed}. Add one to a node's meshnode.toml and restart that node.",
+        f"{kind} in this mesh: {listed}. Add one to a node's meshnode.toml, then run `meshnode reload` there.",
     )
 
 
