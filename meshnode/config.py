@@ -216,7 +216,11 @@ def load_config(directory: Path, *, environ: Mapping[str, str] | None = None, **
             values[key] = _from_text(key, flag) if isinstance(flag, str) else flag
             origins[key] = f"--{key}"
     settings = _settings(values, origins)
-    workdir = Path(os.path.abspath(settings.workdir or Path.cwd()))
+    try:
+        workdir = Path(os.path.abspath(settings.workdir or Path.cwd()))
+    except OSError as error:
+        hint = "Set `workdir` to the whole path of one that exists."
+        refuse("workdir", f"the present directory cannot be told: {error.strerror}", hint)
     config = _whole(directory, settings, origins, workdir, document, file)
     _check_profile(config, file)
     return config

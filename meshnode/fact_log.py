@@ -46,7 +46,7 @@ class FactLog:
             case Overslept():
                 log.info("this node did not run for a while", for_s=round(fact.late / NANOS_PER_S, 1))
             case Announced():
-                log.info("announced the changed tags", incarnation=fact.incarnation)
+                log.info("announced what this node is now", incarnation=fact.incarnation)
             case TagsLeftOut():
                 keys = ", ".join(fact.keys)
                 log.warning("configured tags have no room beside those of `meshnode tags set`", left_out=keys)

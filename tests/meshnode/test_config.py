@@ -295,3 +295,16 @@ def test_templates() -> None:
 def test_configuration_stays_cheap_to_import() -> None:
     code = "import sys, meshnode.config; print(sorted({'pydantic', 'mcp', 'trio'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_present_directory_that_is_gone_is_named_and_needed_only_without_a_workdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(MeshError) as raised:
+        load(tmp_path)
+    assert (raised.value.code, raised.value.exit_code) == ("bad_config", ExitCode.USAGE)
+    assert "workdir" in raised.value.message
+    assert load(tmp_path, 'workdir = "."').workdir == tmp_path
