@@ -159,7 +159,26 @@ async def test_more_bodies_run_at_once_where_more_are_allowed(
 async def test_the_time_limit_that_counts_is_the_present_one(start: Start, configured: Configured) -> None:
     executors = await start(shell("sleep 1000", timeout_s=500.0))
     await replace(executors, configured(shell("sleep 1000", timeout_s=0.1)))
-    assert (await perform(executors, "h")).status is BodyStatus.TIMED_OUT
+    ended = await perform(executors, "h")
+    assert (ended.status, ended.detail) == (BodyStatus.TIMED_OUT, "The body was stopped at its time limit of 0.1 s.")
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_no_more_bodies_run_than_are_allowed_once_it_counts_or_is_given_up(
+    start: Start, configured: Configured, tmp_path: Path, nursery: trio.Nursery, counts: bool
+) -> None:
+    script = waiting_for(tmp_path, "x")
+    executors = await start(shell(script, concurrency=3 if counts else 1))
+    replacement = await executors.prepare(configured(shell(script, concurrency=1 if counts else 3)))
+    if counts:
+        replacement.commit()
+    else:
+        replacement.abandon()
+    nursery.start_soon(perform, executors, "h")
+    await until(lambda: (tmp_path / "started").exists())
+    assert (await perform(executors, "h", timeout_s=1.0)).status is BodyStatus.TIMED_OUT
+    assert len((tmp_path / "started").read_text().split()) == 1
+    (tmp_path / "open").touch()
 
 
 async def test_mcp_servers_come_and_go(start: Start, configured: Configured) -> None:
