@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -44,6 +45,17 @@ def nodes() -> Iterator[list[LocalNode]]:
         yield nodes
 
 
+async def shows(node: LocalNode, name: str, how: str) -> None:
+    """Wait until the last view in the log of `node` that tells of `name` says `how`: who comes and goes at once is in
+    none."""
+
+    async def shown() -> bool:
+        views = [line for line in node.log_path.read_text().splitlines() if "INFO view" in line and name in line]
+        return bool(views) and re.search(rf"\b(?:{how})=\S*\b{name}\b", views[-1]) is not None
+
+    await eventually(shown)
+
+
 async def exit_status(node: LocalNode) -> int:
     """The status with which the daemon ends by itself, soon."""
     assert node.process is not None
@@ -62,6 +74,7 @@ async def test_a_signal_in_mid_task_loses_nothing_and_looks_like_no_death(nodes:
     of_shelf = await on_node(nodes, shelf, own, shelf)
     bodies = living_children(shelf.process.pid)
     assert bodies
+    await shows(desk, "shelf", "joined|returned")
     log_begins = len(desk.log_path.read_text())
 
     if how == "Ctrl-C":  # a terminal signals the whole foreground group
@@ -77,15 +90,8 @@ async def test_a_signal_in_mid_task_loses_nothing_and_looks_like_no_death(nodes:
     theirs.open()
     task = await finished(desk, of_desk)
     assert (task.state, task.worker_name, task.attempt) == (TaskState.SUCCEEDED, "desk", 2)
-
-    async def published() -> str:
-        """What the log tells since, once a view has come."""
-        news = desk.log_path.read_text()[log_begins:]
-        return news if "INFO view" in news else ""
-
-    news = await eventually(published)
-    assert "left=shelf" in news
-    assert "failed=" not in news
+    await shows(desk, "shelf", "left")
+    assert "failed=" not in desk.log_path.read_text()[log_begins:]
 
     own.open()
     await shelf.start(*LISTEN)
