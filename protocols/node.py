@@ -222,7 +222,9 @@ class Node:
                 if now >= part.deadline:
                     part.fire(now)
         if now >= self.membership.deadline:
-            self.tasks.book.excuse(self.membership.fire(now))
+            slept = self.membership.fire(now)
+            if slept:
+                self.tasks.book.excuse(slept)
         if now >= self.tasks.deadline:
             self.tasks.fire(now)
 
