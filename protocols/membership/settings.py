@@ -42,6 +42,7 @@ LOCAL = SwimConfig(
     suspicion_mult=3,
     gossip_interval=100 * NANOS_PER_MS,
     retransmit_mult=2,
+    gossip_rounds_min=2,
     gossip_to_the_dead=15 * NANOS_PER_S,
     push_pull_interval=15 * NANOS_PER_S,
     heal_interval=5 * NANOS_PER_S,
@@ -63,6 +64,7 @@ _COUNTS = {
     "suspicion_max_factor": (1, 32),
     "gossip_fanout": (1, 16),
     "retransmit_mult": (1, 16),
+    "gossip_rounds_min": (1, 32),
     "views_per_minute": (2, 600),
 }
 
@@ -81,6 +83,7 @@ class MembershipSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     gossip_interval_s: float | None = None
     gossip_fanout: int | None = None
     retransmit_mult: int | None = None
+    gossip_rounds_min: int | None = None
     gossip_to_the_dead_s: float | None = None
     push_pull_interval_s: float | None = None
     join_retry_interval_s: float | None = None

@@ -17,7 +17,7 @@ from protocols.detector.health import LocalHealth
 from protocols.detector.suspicion import Suspicions
 from protocols.limits import UPDATES_BYTES_MAX
 from protocols.membership.facts import Announced, Forgotten, MemberChanged, NameConflict, Refuted
-from protocols.membership.gossip import GossipQueue, decimal_digits
+from protocols.membership.gossip import GossipQueue, retransmits
 from protocols.membership.hearsay import Hearsay
 from protocols.membership.member import (
     GENERATION_MAX,
@@ -134,7 +134,7 @@ class Swim:
         present = self.table.present
         if present != self._retransmits_for:
             self._retransmits_for = present
-            self._retransmits = max(1, self.config.swim.retransmit_mult * decimal_digits(present))
+            self._retransmits = retransmits(self.config.swim, present)
         return self._retransmits
 
     # What others say.

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S, Instant
 from protocols.detector.suspicion import suspicion_bounds
-from protocols.membership.gossip import decimal_digits
+from protocols.membership.gossip import retransmits
 from protocols.membership.healing import push_pull_scale
 from protocols.membership.member import State
 from sim.checkers.checker import Checker
@@ -63,8 +63,7 @@ def slowest_probe(config: SwimConfig) -> Instant:
 def spreading(config: SwimConfig, members: int) -> Instant:
     """Nanoseconds in which N pieces of news reach everybody: by gossip, and what that missed by anti-entropy."""
     sends_per_s = config.gossip_fanout * NANOS_PER_S / config.gossip_interval
-    retransmits = max(1, config.retransmit_mult * decimal_digits(members))
-    spread = int(members * retransmits / (sends_per_s * UPDATES_PER_PACKET) * NANOS_PER_S)
+    spread = int(members * retransmits(config, members) / (sends_per_s * UPDATES_PER_PACKET) * NANOS_PER_S)
     return spread + 3 * push_pull_scale(members) * config.push_pull_interval // 2
 
 

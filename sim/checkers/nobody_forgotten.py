@@ -5,7 +5,7 @@ is not. What is asked is that it gets to know of it, and that its word then coun
 not lie, run, and can reach each other: the one takes the other for dead, left or unknown for no longer than
 
     N probe intervals               one round, within which the other comes to probe the one and is told (DESIGN 4)
-  + 2 · spread of one piece of news its refutation goes round, and the lie it answers may still do so
+  + 2 · rounds of gossip            for so long its refutation goes round, and the lie it answers may still do so
 
 at a time. Whoever is forgotten in that way, however often, is back each time before tables and rings are long without
 it. In a run in which nobody lies this says nothing: `no_false_death` says more.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S, Fact, Instant
 from protocols.membership.facts import Forgotten, MemberChanged
-from protocols.membership.gossip import decimal_digits
+from protocols.membership.gossip import retransmits
 from protocols.membership.member import State
 from sim.checkers.agreement import probes_may_fail
 from sim.checkers.checker import Checker
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 def remembered_within(config: SwimConfig, members: int) -> Instant:
     """Nanoseconds for which lies may keep a member that lives forgotten, at most (see above)."""
-    passing_on = max(1, config.retransmit_mult * decimal_digits(members)) * config.gossip_interval
-    return members * config.probe_interval + 2 * passing_on
+    rounds = -(-retransmits(config, members) // min(config.gossip_fanout, members - 1))
+    return members * config.probe_interval + 2 * rounds * config.gossip_interval
 
 
 class NobodyForgotten(Checker):

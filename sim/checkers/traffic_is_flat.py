@@ -3,7 +3,7 @@
 Counted over a run: every datagram of membership (`Network.sent`), every update that arrived in one, and the sizes of
 both from real encodings of a sample. Judged at the end, packets and updates each for themselves, against what the
 protocol may have needed, for D probes (one an interval and node that was up, and one a boot), k indirect probes,
-r(N) = retransmit_mult · ⌈log10(N+1)⌉ and a gossip fan-out of f:
+r(N) copies of a piece of news (`gossip.retransmits`) and a gossip fan-out of f:
 
     packets  ≤ 2 · D             in a mesh that nothing disturbs, where acks are in time: a ping and its ack
              ≤ 2 · D + 7 · Q + 2 · changes
@@ -35,7 +35,7 @@ from msgspec.structs import replace
 
 from protocols.core import NANOS_PER_S, Instant, Message
 from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
-from protocols.membership.gossip import decimal_digits
+from protocols.membership.gossip import retransmits
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq
 from protocols.wire import encode_message
 from sim.checkers.agreement import probes_may_fail
@@ -117,8 +117,7 @@ class TrafficIsFlat(Checker):
         confirmations = max(0, config.suspicion_mult - 2)
         pieces = (1 + confirmations) * (facts[MemberChanged] + count * facts[Refuted]) + facts[NodeStarted]
         pieces += facts[Refuted] + boots
-        retransmits = max(1, config.retransmit_mult * decimal_digits(count))
-        updates = pieces * (retransmits - 1 + config.gossip_fanout)
+        updates = pieces * (retransmits(config, count) - 1 + config.gossip_fanout)
         calm = not world.disturbed and not world.network.drops and not probes_may_fail(world)
         if calm and not facts[MemberChanged]:
             return 2 * probes, updates

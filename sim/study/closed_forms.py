@@ -26,7 +26,7 @@ from functools import cache
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
 from protocols.detector.suspicion import suspicion_bounds
-from protocols.membership.gossip import decimal_digits
+from protocols.membership.gossip import retransmits
 from protocols.membership.healing import push_pull_scale
 
 INFORMED = 0.9999
@@ -93,7 +93,7 @@ def gossip_reaches(config: SwimConfig, members: int, loss: float) -> float:
     """
     others = members - 1
     fanout = min(config.gossip_fanout, others)
-    rounds = -(-max(1, config.retransmit_mult * decimal_digits(members)) // fanout)
+    rounds = -(-retransmits(config, members) // fanout)
     missed: float = (1 - (1 - loss) * fanout / others) ** (others * rounds)
     return 1 - missed
 

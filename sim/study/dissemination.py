@@ -113,8 +113,8 @@ class Dissemination(Experiment):
                 "epidemic as in SWIM, section 4.1: after r rounds 1 / (1 + (N+1)·e^(−fanout·(1−loss)/2·r)) of the "
                 f"members know; solved for {100 * INFORMED:g} %, times the gossip interval.",
                 "Within reach: about how many gossip reaches at all, for news is passed on "
-                "retransmit_mult·⌈log10(N+1)⌉ times and no more: 1 − (1 − fanout·(1−loss)/(N−1))^((N−1)·rounds). Who "
-                "is missed waits for an exchange of tables.",
+                "retransmit_mult·⌈log10(N+1)⌉ times, or in gossip_rounds_min rounds, and no more: "
+                "1 − (1 − fanout·(1−loss)/(N−1))^((N−1)·rounds). Who is missed waits for an exchange of tables.",
             ),
         )
 

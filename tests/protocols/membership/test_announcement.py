@@ -159,7 +159,7 @@ def test_an_announcement_that_is_still_going_round_goes_on_with_the_refutation()
     host = lone_node("c", "d")
     host.hears(endpoint_of("c"), Gossip((alive("b"),)))
     host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 1),)))
-    assert told_by(host, "b") == {said_again(alive("b"), refutes("b", 1, 1).precedence)}
+    assert told_by(host, "b", 1.1) == {said_again(alive("b"), refutes("b", 1, 1).precedence)}
     host.hears(endpoint_of("c"), Gossip((refutes("b", 1, 2),)))
     later = told_by(host, "b")
     assert refutes("b", 1, 2) in later

@@ -112,7 +112,7 @@ def test_who_stays_forgotten_for_longer_than_a_round_is_told_of() -> None:
 
 def test_the_bound_is_one_round_and_the_time_that_news_takes() -> None:
     config = SwimConfig()
-    assert remembered_within(config, 5) == 5 * config.probe_interval + 8 * config.gossip_interval
+    assert remembered_within(config, 5) == 5 * config.probe_interval + 2 * 5 * config.gossip_interval
 
 
 @pytest.mark.parametrize("fault", [Liar(1, 2, per_s=0), Liar(1, 2, per_s=5000), Liar(1, 2, per_s=float("nan"))])

@@ -26,7 +26,7 @@ MISSED = Scenario(
         Retag(3, 70, 6, every_s=8),
         Halves(5, 20),
         Halves(30, 45),
-        Lossy(1, 70, 24, loss=0.5),
+        Lossy(1, 70, 24, loss=0.6),
         CrashLoop(10, 70, 4),
     ),
 )

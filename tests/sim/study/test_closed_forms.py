@@ -55,11 +55,11 @@ def test_serfs_curve_at_its_own_defaults() -> None:
     assert informed_share(SwimConfig(), 30, 0.0, 1.0) == pytest.approx(0.98311, abs=1e-4)
 
 
-@pytest.mark.parametrize(("members", "loss"), [(20, 0.3), (20, 0.6), (100, 0.5)])
+@pytest.mark.parametrize(("members", "loss"), [(20, 0.6), (20, 0.7), (100, 0.7)])
 def test_the_reach_of_gossip_is_that_of_packets_to_drawn_peers(members: int, loss: float) -> None:
     draw = Random("oracle")
     config = SwimConfig()
-    rounds = {20: 3, 100: 4}[members]  # 4·2 and 4·3 times, to three at a time
+    rounds = 5  # more than 4·2 and 4·3 times, to three at a time
     missed = asked = 0
     while asked < 100_000:
         heard = [False] * members
