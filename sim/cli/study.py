@@ -72,7 +72,7 @@ def study_command(
         raise errors[0]
     if interrupted:
         return Exit.INTERRUPTED
-    return Exit.VIOLATED if any(goal.met is False for goal in study.goals) else Exit.HELD
+    return Exit.HELD if all(goal.met for goal in study.goals) else Exit.VIOLATED
 
 
 def _measure(trials: Sequence[Trial], jobs: int) -> tuple[list[tuple[Trial, Figures]], bool, list[ScenarioError]]:

@@ -30,7 +30,7 @@ def render(study: Study) -> str:
             f"<h1>{escape(title)}</h1>",
             '<p class="soft">Simulated meshes of the protocol objects that the daemon runs. '
             f"{escape(run_of(study))}.</p>",
-            f"<p><b>{escape(verdict(study))}.</b></p>",
+            f"<p><b>{escape(verdict(study.goals))}.</b></p>",
             f"<nav>{tiles}</nav>",
             *(_section(section) for section in study.sections),
             "</main></body></html>\n",
@@ -39,10 +39,9 @@ def render(study: Study) -> str:
 
 
 def _tile(section: Section) -> str:
-    judged = [goal for goal in section.goals if goal.met is not None]
-    met = sum(goal.met is True for goal in judged)
-    kind = "soft" if not judged else CLASSES[met == len(judged)]
-    count = f"{met} / {len(judged)}" if judged else "–"
+    held = [goal.met for goal in section.goals]
+    kind = CLASSES[False if False in held else None if None in held or not held else True]
+    count = f"{held.count(True)} / {len(held)}" if held else "–"
     return f'<a href="#{section.name}"><b class="{kind}">{count}</b>{escape(section.title)}</a>'
 
 
@@ -64,16 +63,15 @@ def _section(section: Section) -> str:
 def _goals(goals: tuple[Goal, ...]) -> str:
     if not goals:
         return '<p class="soft">Nothing was run of this.</p>'
-    shown = sorted(goals, key=lambda goal: goal.met is not False)
-    missed = sum(goal.met is False for goal in goals)
+    shown = sorted(goals, key=lambda goal: (goal.met is not False, goal.met is not None))
+    unmet = any(goal.met is not True for goal in goals)
     rows = "".join(
         f"<tr><td>{escape(goal.what)}</td><td>{written(goal.figure, goal.unit)}</td><td>{escape(wanted(goal))}</td>"
         f'<td class="{CLASSES[goal.met]}">{SIGNS[goal.met]}</td><td>{escape(goal.source)}</td></tr>'
         for goal in shown
     )
-    said = f"{len(goals)} goals, {missed} missed" if missed else f"{len(goals)} goals, all met"
     return (
-        f'<details{" open" if missed else ""}><summary>{said}</summary><div class="scroll">'
+        f'<details{" open" if unmet else ""}><summary>{escape(verdict(goals))}</summary><div class="scroll">'
         '<table class="goals"><thead><tr>'
         "<th>goal</th><th>figure</th><th>wanted</th><th></th><th>asked by</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div></details>"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sim.study.findings import Goal, Study
 from sim.study.numbers import written
 
 SIGNS = {True: "met", False: "MISSED", None: "not measured"}
+UNMET = {False: "missed", None: "not measured"}
 
 
 def summary(study: Study) -> str:
@@ -15,12 +16,13 @@ def summary(study: Study) -> str:
     return "\n".join(_lines(study)) + "\n"
 
 
-def verdict(study: Study) -> str:
-    """`24 of 26 goals met; 2 missed`."""
-    goals = study.goals
-    met, missed = (sum(goal.met is held for goal in goals) for held in (True, False))
-    text = f"{met} of {met + missed} goals met"
-    return f"{text}; {missed} missed" if missed else text
+def verdict(goals: Sequence[Goal]) -> str:
+    """`24 of 27 goals met; 2 missed, 1 not measured`."""
+    if not goals:
+        return "nothing was measured"
+    text = f"{sum(goal.met is True for goal in goals)} of {len(goals)} goals met"
+    others = [f"{count} {word}" for held, word in UNMET.items() if (count := sum(goal.met is held for goal in goals))]
+    return "; ".join([text, ", ".join(others)]) if others else text
 
 
 def wanted(goal: Goal) -> str:
@@ -39,6 +41,7 @@ def run_of(study: Study) -> str:
 
 def _lines(study: Study) -> Iterator[str]:
     yield f"study {study.study}: {run_of(study)}"
+    signs = max((len(SIGNS[goal.met]) for goal in study.goals), default=0)
     for section in study.sections:
         yield ""
         yield section.title
@@ -47,6 +50,6 @@ def _lines(study: Study) -> Iterator[str]:
         width = max((len(goal.what) for goal in section.goals), default=0)
         for goal in section.goals:
             figure = written(goal.figure, goal.unit)
-            yield f"  {SIGNS[goal.met]:<7}{goal.what:<{width}}  {figure:>10}  ({wanted(goal)})"
+            yield f"  {SIGNS[goal.met]:<{signs}} {goal.what:<{width}}  {figure:>10}  ({wanted(goal)})"
     yield ""
-    yield verdict(study)
+    yield verdict(study.goals)

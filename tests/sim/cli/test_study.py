@@ -22,7 +22,7 @@ def test_it_writes_a_page_and_a_document_and_says_the_goals(folder: Path, capsys
     status = main([*SMALL, "--out", "r.html", "--json", "r.json"])
     output = capsys.readouterr()
     assert status == Exit.HELD
-    assert "met    survivors that never came to know" in output.out
+    assert "met survivors that never came to know" in output.out
     assert "goals met" in output.out
     assert (folder / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     told = json.loads((folder / "r.json").read_text(encoding="utf-8"))
@@ -43,7 +43,18 @@ def test_a_missed_goal_is_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsy
 
     monkeypatch.setattr(pool, "run_trial", nobody_knows)
     assert main(SMALL) == Exit.VIOLATED
-    assert "MISSED survivors that never came to know" in capsys.readouterr().out
+    assert "MISSED       survivors that never came to know" in capsys.readouterr().out
+
+
+def test_a_goal_that_cannot_be_told_is_not_held(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing_comes_of_it(trial: Trial) -> Figures:
+        return {"survivors": [4.0], "knowing": [4.0]}
+
+    monkeypatch.setattr(pool, "run_trial", nothing_comes_of_it)
+    assert main(SMALL) == Exit.VIOLATED
+    assert "1 of 3 goals met; 2 not measured" in capsys.readouterr().out
 
 
 def test_ctrl_c_keeps_what_there_is(

@@ -91,7 +91,8 @@ def test_every_figure_is_on_the_page() -> None:
     elements = parsed(render(STUDY))
     for said in ("what is met", "1 s", "at most 2 s", "MISSED", "not measured", "1.25", "a source", "Nothing was run"):
         assert said in elements.text
-    assert "1 of 2 goals met; 1 missed" in elements.text
+    assert elements.text.count("1 of 3 goals met; 1 missed, 1 not measured") == 2, "of the study, and of its section"
+    assert "1 / 3" in elements.text
     assert "it was broken off" in elements.text
     kinds = [tag for tag, _ in elements.tags]
     assert kinds.count("figure") == 2
@@ -119,11 +120,21 @@ def test_the_summary_says_each_figure_beside_its_goal() -> None:
         lines[0]
         == "study membership: N = 5, 20; seeds: 0..3; 7 of 9 runs: it was broken off, and this is what there is"
     )
-    assert re.search(r"^  met +what is met +1 s  \(at most 2 s\)$", "\n".join(lines), re.M)
-    assert re.search(r"^  MISSED +what is missed +3 s  \(at most 2 s\)$", "\n".join(lines), re.M)
-    assert re.search(r"^  not measured *what was not run +–", "\n".join(lines), re.M)
+    assert re.search(r"^  met          what is met +1 s  \(at most 2 s\)$", "\n".join(lines), re.M)
+    assert re.search(r"^  MISSED       what is missed +3 s  \(at most 2 s\)$", "\n".join(lines), re.M)
+    assert re.search(r"^  not measured what was not run +–", "\n".join(lines), re.M)
     assert "  nothing was run of this" in lines
-    assert lines[-1] == "1 of 2 goals met; 1 missed"
+    assert lines[-1] == "1 of 3 goals met; 1 missed, 1 not measured"
+
+
+def test_what_was_not_measured_is_never_told_as_met() -> None:
+    study = Study("s", (5,), "", 1, 1, (Section("n", "t", "", "", (MET, UNKNOWN)),))
+    assert summary(study).splitlines()[-1] == "1 of 2 goals met; 1 not measured"
+    page = render(study)
+    assert "all met" not in page
+    assert '<b class="soft">1 / 2</b>' in page
+    assert "<details open>" in page
+    assert summary(Study("s", (5,), "", 0, 1, (EMPTY,))).splitlines()[-1] == "nothing was measured"
 
 
 def test_the_document_has_the_figures_and_their_verdicts() -> None:
