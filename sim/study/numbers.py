@@ -40,7 +40,7 @@ def ratio(one: float | None, other: float | None) -> float | None:
 
 
 def written(number: float | None, unit: str = "") -> str:
-    """`1,234`, `12.3 s`, `0.054`, `99.995 %` (close to all, every digit counts), `∞`, `–` for none."""
+    """`1,234`, `12.3 s`, `0.054`, `∞`, `–` for none; `99.995 %`: close to all, digits count; never rounded up."""
     if number is None:
         return "–"
     if math.isinf(number):
@@ -50,7 +50,7 @@ def written(number: float | None, unit: str = "") -> str:
     elif abs(number) >= 100:
         text = f"{number:,.0f}"
     elif unit == "%" and 99 < number < 100:
-        text = f"{number:.4f}".rstrip("0")
+        text = f"{math.floor(number * 1e4) / 1e4:.4f}".rstrip("0").removesuffix(".")  # never more than it is
     else:
         text = f"{number:.3g}"
     text = text.replace("-", MINUS)
