@@ -106,4 +106,4 @@ def merge_bound_s(config: SwimConfig, members: int) -> float:
     """Seconds from the end of a cut until all members agree again, at most."""
     _, longest, _ = suspicion_s(config, members)
     push_pull = push_pull_scale(members) * config.push_pull_interval / NANOS_PER_S
-    return push_pull + 2 * longest + SLACK * spread_s(config, members)
+    return push_pull + 2 * longest + spread_s(config, members)

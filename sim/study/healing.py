@@ -117,7 +117,7 @@ class Healing(Experiment):
             plots=tuple(self._plot(samples, nodes) for nodes in samples.sizes),
             sources=(
                 "The bound is the issue's: push_pull + 2·T_max + spread, with the push-pull interval as it is scaled "
-                "for N, and 1.5 × serf's curve for the spread.",
+                "for N, and serf's curve for the spread.",
             ),
         )
 

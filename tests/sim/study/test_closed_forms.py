@@ -80,5 +80,5 @@ def test_gossip_reaches_all_of_two_and_nobody_where_all_is_lost() -> None:
 
 def test_the_bound_of_a_re_merge_adds_up() -> None:
     config = SwimConfig()
-    assert merge_bound_s(config, 5) == pytest.approx(30 + 2 * 24 + 1.5 * spread_s(config, 5))
-    assert merge_bound_s(config, 1000) == pytest.approx(6 * 30 + 2 * 72 + 1.5 * spread_s(config, 1000))
+    assert merge_bound_s(config, 5) == pytest.approx(30 + 2 * 24 + spread_s(config, 5))
+    assert merge_bound_s(config, 1000) == pytest.approx(6 * 30 + 2 * 72 + spread_s(config, 1000))
