@@ -16,7 +16,7 @@ from sim.errors import ScenarioError, nearest
 from sim.seeds import parse_seeds
 
 if TYPE_CHECKING:
-    from sim.study.trial import Figures, Trial
+    from sim.study.trial import Experiment, Figures, Trial
 
 STUDIES = ("membership",)
 
@@ -56,7 +56,7 @@ def study_command(
     experiments = chosen("--only", only or ())
     trials = list(plan(experiments, sizes, chosen_seeds))
     if not trials:
-        raise ScenarioError(f"--nodes {nodes}: these experiments want larger meshes. Name 20 or more.")
+        raise ScenarioError(_why_no_trials(experiments, sizes, nodes))
     taken, interrupted, errors = _measure(trials, jobs)
     if errors and not taken:
         raise errors[0]
@@ -73,6 +73,12 @@ def study_command(
     if interrupted:
         return Exit.INTERRUPTED
     return Exit.HELD if all(goal.met for goal in study.goals) else Exit.VIOLATED
+
+
+def _why_no_trials(experiments: Sequence[Experiment], sizes: Sequence[int], nodes: str) -> str:
+    if any(max(sizes) >= experiment.sizes_min for experiment in experiments):
+        return f"--nodes {nodes}: the usual share has no seed of these experiments so large. Name --seeds, as in 0..2."
+    return f"--nodes {nodes}: these experiments want larger meshes. Name 20 or more."
 
 
 def _measure(trials: Sequence[Trial], jobs: int) -> tuple[list[tuple[Trial, Figures]], bool, list[ScenarioError]]:

@@ -97,6 +97,7 @@ def test_a_trial_that_breaks_off_is_told_and_the_rest_is_kept(
         (["study", "membership", "--nodes", "5,x"], "numbers of nodes are written 5,20,100"),
         (["study", "membership", "--nodes", "1"], "each from 2 to 20000"),
         (["study", "membership", "--nodes", "2", "--only", "stability"], "Name 20 or more"),
+        (["study", "membership", "--nodes", "1000", "--only", "stability"], "Name --seeds"),
         (["study", "membership", "--seeds", "5..5"], "there are no seeds"),
         (["study", "membership", "--jobs", "-1"], "--jobs -1"),
         (["study", "membership", "--out", "nowhere/r.html"], "there is no directory nowhere"),
