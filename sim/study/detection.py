@@ -122,7 +122,7 @@ def _plots(samples: Samples, config: SwimConfig) -> tuple[Plot, ...]:
     ranks = tuple(
         Series(
             f"N = {nodes:,}",
-            tuple((value, (rank + 1) / len(last)) for rank, value in enumerate(last)),
+            tuple((value, (rank + 1) / samples.seeds(ARM, nodes)) for rank, value in enumerate(last)),
         )
         for nodes in sizes
         if (last := sorted(samples.values(ARM, nodes, "last_s")))

@@ -103,10 +103,10 @@ class FalsePositives(Experiment):
             goals=tuple(goals),
             tables=(
                 Table(
-                    "Starved members; events a seed, seconds from a crash to the verdict at healthy members",
+                    "Starved members; events a seed, seconds from a crash to the verdict at healthy members that knew",
                     (
                         *("starved, local health", "N", "seeds", "FP at healthy", "FP at all", "doubts at healthy"),
-                        *("first: median", "first: p99", "last: median", "last: p99"),
+                        *("first: median", "first: p99", "last: median", "last: p99", "never knew"),
                     ),
                     tuple(rows),
                 ),
@@ -175,10 +175,14 @@ def _count(
             figures["doubts"][0] += 1
             figures["doubts_at_healthy"][0] += at_healthy and verdict.state is State.SUSPECT
     if starved:
-        figures |= {"first_s": [], "last_s": []}
+        figures |= {"first_s": [], "last_s": [], "unaware": [0.0]}
+        believed = {(verdict.observer, verdict.subject): verdict.state for verdict in verdicts.all}
+        healthy = range(starved, crashed.start)
         for at_s, name in zip(CRASHES_S, _crashed(trial.nodes), strict=True):
-            known = verdicts.first(int(name[1:]), State.DEAD, nanos(at_s))
-            times = sorted(at for observer, at in known.items() if starved <= observer < crashed.start)
+            victim = int(name[1:])
+            known = verdicts.first(victim, State.DEAD, nanos(at_s))
+            times = sorted(known[observer] for observer in healthy if observer in known)
+            figures["unaware"][0] += sum(believed.get((observer, victim)) is not State.DEAD for observer in healthy)
             if times:
                 figures["first_s"].append(seconds(times[0] - nanos(at_s)))
                 figures["last_s"].append(seconds(times[-1] - nanos(at_s)))
@@ -191,8 +195,14 @@ def _goals(samples: Samples, nodes: int, percent: int) -> list[Goal]:
         return []
     what = f"N = {nodes:,}, {percent} % starved"
     with_health, without = (samples.total(arm, nodes, "false_at_healthy") for arm in (on, off))
-    fewer = without / max(1.0, with_health) if without else None  # none at all is taken for one
-    goals = [Goal(f"{what}: times fewer false positives at healthy members", fewer, "at least", FEWER, "×")]
+    fewer = None  # nothing against nothing shows nothing
+    if with_health or without:  # by seed, for who breaks off has more of the one; none at all is taken for one
+        fewer = without / samples.seeds(off, nodes) / (max(1.0, with_health) / samples.seeds(on, nodes))
+    unaware = samples.total(on, nodes, "unaware")
+    goals = [
+        Goal(f"{what}: times fewer false positives at healthy members", fewer, "at least", FEWER, "×"),
+        Goal(f"{what}: healthy members that never knew of a crash", unaware, "at most", 0, "", "SWIM, completeness"),
+    ]
     for figure, name in (("first_s", "first"), ("last_s", "last")):
         times = ratio(median(samples.values(on, nodes, figure)), median(samples.values(off, nodes, figure)))
         goals.append(Goal(f"{what}: median of the {name} to know, on against off", times, "at most", SLOWER, "×"))
@@ -208,7 +218,7 @@ def _row(samples: Samples, arm: str, nodes: int) -> tuple[Cell, ...]:
     for figure in ("first_s", "last_s"):
         values = samples.values(arm, nodes, figure)
         times += [median(values), quantile(values, 0.99)]
-    return (arm, f"{nodes:,}", seeds, *counts, *times)
+    return (arm, f"{nodes:,}", seeds, *counts, *times, samples.total(arm, nodes, "unaware") / seeds)
 
 
 def _plot(samples: Samples, nodes: int) -> Plot:

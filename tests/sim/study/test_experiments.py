@@ -23,7 +23,7 @@ from sim.study.healing import CUTS, Healing
 from sim.study.mesh import Disagreement, Mesh
 from sim.study.stability import ARMS, Stability
 from sim.study.traffic import Traffic, wire_bytes
-from sim.study.trial import Experiment, Samples, StudyError, Trial
+from sim.study.trial import Experiment, Figures, Samples, StudyError, Trial
 from sim.study.views import in_table, published
 
 
@@ -56,6 +56,14 @@ def test_a_mesh_that_is_slow_to_judge_misses_the_prediction() -> None:
     assert any("first to know" in goal for goal in missed(Detection().section(slow)))
 
 
+def test_the_share_of_crashes_that_all_knew_of_is_of_all_crashes() -> None:
+    taken = told(Detection(), "crash", 5, 1, survivors=4.0, knowing=4.0, first_s=5.0, last_s=6.0)
+    taken += told(Detection(), "crash", 5, 1, survivors=4.0, knowing=3.0)
+    section = Detection().section(Samples(taken))
+    assert section.plots[1].series[0].points == ((6.0, 0.5),)
+    assert missed(section) == ["survivors that never came to know: 1.0"]
+
+
 # False positives.
 
 
@@ -63,10 +71,46 @@ def test_local_health_keeps_starved_members_from_accusing() -> None:
     samples = measured(FalsePositives(), [(QUIET, 20, range(2)), ("1 % on", 100, range(1)), ("1 % off", 100, range(1))])
     section = FalsePositives().section(samples)
     assert missed(section) == []
-    assert sum(goal.met is True for goal in section.goals) == 4
+    assert sum(goal.met is True for goal in section.goals) == 5
     assert samples.total("1 % on", 100, "false_at_healthy") == 0
     assert samples.total("1 % off", 100, "false_at_healthy") > 100, "without it the false positives are there"
     assert samples.total("1 % on", 100, "doubts_at_healthy") > 0, "the starved do accuse"
+
+
+def told(experiment: Experiment, arm: str, nodes: int, seeds: int, **figures: float) -> list[tuple[Trial, Figures]]:
+    """The same figures for so many seeds."""
+    return [
+        (Trial(experiment.name, arm, nodes, seed), {name: [value] for name, value in figures.items()})
+        for seed in range(seeds)
+    ]
+
+
+def test_false_positives_are_compared_by_seed_for_a_study_that_is_broken_off_has_more_of_one_arm() -> None:
+    experiment = FalsePositives()
+    on, off = (
+        told(experiment, f"1 % {mode}", 100, seeds, false_at_healthy=count)
+        for mode, seeds, count in (("on", 1, 10.0), ("off", 2, 110.0))
+    )
+    fewer, *_ = experiment.section(Samples([*on, *off])).goals
+    assert (fewer.figure, fewer.met) == (11.0, False)
+
+
+def test_false_positives_with_local_health_alone_miss_the_goal() -> None:
+    experiment = FalsePositives()
+    on, off = (
+        told(experiment, f"1 % {mode}", 100, 1, false_at_healthy=count) for mode, count in (("on", 3.0), ("off", 0.0))
+    )
+    fewer, *_ = experiment.section(Samples([*on, *off])).goals
+    assert fewer.met is False
+    none, *_ = experiment.section(Samples([*told(experiment, "1 % on", 100, 1), *off])).goals
+    assert none.met is None, "nothing against nothing shows nothing"
+
+
+def test_a_crash_that_nobody_comes_to_know_of_is_not_passed_over() -> None:
+    slow = FalsePositives(MembershipSettings(probe_interval_s=20, probe_timeout_s=5))
+    samples = measured(slow, [("10 % on", 12, range(1)), ("10 % off", 12, range(1))])
+    assert samples.total("10 % on", 12, "unaware") >= 8, "the last crash is judged after the end"
+    assert any("never knew of a crash" in goal for goal in missed(slow.section(samples)))
 
 
 def test_the_same_members_are_starved_and_crash_whatever_local_health_is() -> None:
@@ -125,6 +169,14 @@ def test_bytes_do_not_grow_with_the_mesh() -> None:
     assert missed(experiment.section(samples)) == []
     quiet = samples.total(QUIET, 60, "mean")
     assert samples.total(QUIET, 60, "mean_without") < quiet < samples.total(QUIET, 60, "p99")
+
+
+def test_a_size_between_the_smallest_and_the_largest_counts_for_flatness_too() -> None:
+    experiment = Traffic()
+    zero = dict.fromkeys(("p99_without", "mean", "p99", "most"), 0.0)
+    sizes = ((20, 1.0), (60, 3.0), (100, 1.0))
+    taken = [each for nodes, kb in sizes for each in told(experiment, QUIET, nodes, 1, mean_without=kb, **zero)]
+    assert any("without push-pull" in goal for goal in missed(experiment.section(Samples(taken))))
 
 
 def test_exchanging_tables_more_often_is_seen() -> None:
