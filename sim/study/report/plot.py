@@ -1,7 +1,7 @@
 """A plot as SVG, by hand: hairline grid, thin marks, a legend, and the figure of every mark in its tooltip.
 
-Colours are classes; the style sheet of the page decides on them, for light and dark. Nothing here is a style attribute,
-which the page's policy forbids.
+What has no points is not shown; the others keep their colours. Colours are classes; the style sheet of the page decides
+on them, for light and dark. Nothing here is a style attribute, which the page's policy forbids.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MARKED_MAX = 12
 """Lines of more points than this have no marks of their own."""
 BAR_MAX = 30.0
 LETTER_WIDTH = 6.4
-DIGIT_WIDTH = 5.8
+DIGIT_WIDTH = 6.4
 """Of the figure over a bar; one that is wider than its bar is left to the tooltip and the table."""
 
 
 def svg(plot: Plot) -> str:
     """The picture with its caption and legend, as one `figure` element."""
     drawn = "".join(_bars(plot) if plot.groups else _lines(plot))
-    legend = "".join(_legend_entry(place, series) for place, series in enumerate(plot.series))
+    legend = "".join(_legend_entry(place, series) for place, series in enumerate(plot.series) if series.points)
     return (
         f'<figure class="plot"><figcaption>{escape(plot.caption)}</figcaption>'
         f'<ul class="legend">{legend}</ul>'
@@ -103,16 +103,17 @@ def _bars(plot: Plot) -> Iterator[str]:
     y = _upright(plot, [value for series in plot.series for _, value in series.points])
     yield from _grid(plot, y)
     room = (WIDTH - LEFT - RIGHT) / len(plot.groups)
-    width = min(BAR_MAX, 0.8 * room / len(plot.series))
+    shown = [(place, series) for place, series in enumerate(plot.series) if series.points]
+    width = min(BAR_MAX, 0.8 * room / max(1, len(shown)))
     for group, name in enumerate(plot.groups):
         middle = LEFT + room * (group + 0.5)
         yield _below(middle, name, room)
-        left = middle - width * len(plot.series) / 2
-        for place, series in enumerate(plot.series):
+        left = middle - width * len(shown) / 2
+        for beside, (place, series) in enumerate(shown):
             value = next((value for at, value in series.points if at == group), None)
             if value is not None:
                 says = escape(f"{series.name}, {name}: {written(value)}")
-                yield from _bar(left + place * width, width, y, value, f"c{place % COLOURS}", says)
+                yield from _bar(left + beside * width, width, y, value, f"c{place % COLOURS}", says)
     yield from _goal(plot, y)
 
 

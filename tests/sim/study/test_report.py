@@ -114,6 +114,18 @@ def test_a_legend_names_every_series() -> None:
     assert [re.sub("<.*?>", "", entry) for entry in entries] == ["a", "b", "x"]
 
 
+def test_what_was_not_run_has_no_place_in_a_plot_and_the_others_keep_their_colours() -> None:
+    plot = Plot("bars", "", "", (Series("no", ()), Series("yes", ((0.0, 2.0),))), ("a",))
+    page = render(Study("s", (5,), "", 1, 1, (Section("n", "t", "", "", (MET,), (), (plot,)),)))
+    assert [re.sub("<.*?>", "", entry) for entry in re.findall("<li>.*?</li>", page)] == ["yes"]
+    (bar,) = (attributes for tag, attributes in parsed(page).tags if tag == "rect")
+    assert bar["class"] == "bar c1"
+    middle = float(bar["x"] or 0) + float(bar["width"] or 0) / 2
+    (label,) = (attributes for tag, attributes in parsed(page).tags if tag == "text" and attributes["class"] == "value")
+    assert float(label["x"] or 0) == middle
+    assert f'class="tick" x="{middle:.1f}"' in page, "it stands over its name"
+
+
 def test_the_summary_says_each_figure_beside_its_goal() -> None:
     lines = summary(STUDY).splitlines()
     assert (
