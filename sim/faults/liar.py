@@ -28,7 +28,7 @@ class Liar(NodeFault, frozen=True, tag="liar", forbid_unknown_fields=True):
     tells: Topic = "everything"
 
     misleads: ClassVar[bool] = False
-    """Of what a liar excuses, checkers ask `World.lied_since`: who is cut off or slow is not to blame for lies."""
+    """What a liar excuses is asked of `World.lying` and `World.has_lied`: it cuts nobody off, and slows nobody down."""
 
     def nodes_down(self, nodes: int) -> int:
         return len(self.nodes) or self.count
