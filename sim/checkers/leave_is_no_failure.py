@@ -5,6 +5,7 @@ Excused is what keeps the word from going round, or may have until a moment ago:
 
 - `LOSS_MAX` of the datagrams of some link, or more;
 - a cut, and faults that mislead (`Fault.misleads`), while they are in force and for the bound of `agreement.py` after;
+- a member that lies, for as long: who is gone cannot deny what is said of it;
 - a way there and back that may be longer than a probe's timeout;
 - crashes as close to it as that bound: those who had heard it may be gone.
 
@@ -68,7 +69,9 @@ class LeaveIsNoFailure(Checker):
         world = self.world
         network = world.network
         timeout = world.processes[0].config.swim.probe_timeout
-        if network.loss_max >= LOSS_MAX or 2 * network.one_way_max > timeout or world.misleading or not network.whole:
+        if network.loss_max >= LOSS_MAX or 2 * network.one_way_max > timeout or not network.whole:
             return True
-        troubles = (world.misled_at, self._crashed_at)
+        if world.misleading or world.lying:
+            return True
+        troubles = (world.misled_at, world.lied_at, self._crashed_at)
         return any(at >= 0 and (now < at + self._near or abs(left_at - at) < self._near) for at in troubles)

@@ -15,7 +15,7 @@ from protocols.membership.member import Alive, Member, Profile, State, precedenc
 from protocols.wire import decode_message, encode_message
 from sim.checkers.nobody_forgotten import remembered_within
 from sim.errors import ScenarioError
-from sim.faults import Isolate, Liar
+from sim.faults import Isolate, Liar, Restart
 from sim.lies import TOPICS, Lies, Topic
 from sim.scenario import Run, Scenario, run
 from sim.world import World
@@ -76,6 +76,11 @@ def test_of_a_run_without_lies_nobody_is_excused_and_nothing_more_is_asked() -> 
 def test_a_member_that_is_cut_off_while_another_one_lies_is_not_held_against_the_mesh() -> None:
     scenario = Scenario(nodes=5, seconds=50, faults=(Liar(2, 45, nodes=("n1",)), Isolate(5, 40, nodes=("n3",))))
     assert run(scenario).violations == ()
+
+
+def test_a_member_that_has_left_cannot_deny_what_a_liar_says_of_it() -> None:
+    liar, leaver = Liar(2, 50, nodes=("n1",), tells="races", per_s=5), Restart(10, 45, nodes=("n3",), down_s=25)
+    assert run(Scenario(nodes=5, seconds=60, faults=(liar, leaver))).violations == ()
 
 
 def things_in(core: object) -> int:
