@@ -137,17 +137,18 @@ def changes(before: Mapping[str, MemberView], now: Mapping[str, MemberView]) -> 
 
 def _changes_of(known: MemberView, member: MemberView) -> list[Change]:
     found: list[Change] = []
+    announced: list[Change] = []
+    for what in ("name", "address", "handlers", "zone", "weight", "tags"):
+        old, new = getattr(known, what), getattr(member, what)
+        if old != new:
+            announced.append(Change("announced", member, f"{what} {_shown(old)} -> {_shown(new)}"))
     if member.generation > known.generation:
         found.append(Change("restarted", member, f"restarted; life {member.generation}, {member.state}"))
     elif member.state != known.state:
         found.append(Change("state", member, f"{known.state} -> {member.state}"))
-    elif member.incarnation > known.incarnation and member.state == "alive" and member.tags == known.tags:
+    elif member.incarnation > known.incarnation and member.state == "alive" and not announced:
         found.append(Change("refuted", member, f"refuted an accusation; incarnation {member.incarnation}"))
-    for what in ("name", "address", "handlers", "zone", "weight", "tags"):
-        old, new = getattr(known, what), getattr(member, what)
-        if old != new:
-            found.append(Change("announced", member, f"{what} {_shown(old)} -> {_shown(new)}"))
-    return found
+    return found + announced
 
 
 def _shown(value: object) -> str:
