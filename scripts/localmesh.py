@@ -68,6 +68,7 @@ class LocalNode:
                 await trio.sleep(POLL_S)
         raise StartError(f"{self.name} did not come up:\n{self.log_path.read_text()[-2000:]}")
 
+    @trio.lowlevel.enable_ki_protection  # what was started is known, and ended
     def _spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.starts += 1
@@ -104,23 +105,25 @@ class LocalNode:
             return await client.call(command)
 
     def kill(self) -> None:
-        """kill -9: the node and everything that it started."""
+        """kill -9: the node alone, as it may happen to one."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
     async def stop(self) -> int:
-        """SIGTERM, and SIGKILL where that takes too long; returns the exit status."""
+        """SIGTERM, and SIGKILL where that takes too long, or is cancelled; returns the exit status."""
         process = self.process
         if process is None:
             return 0
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with trio.move_on_after(STOP_S_MAX):
-                await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
-        self.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with trio.move_on_after(STOP_S_MAX):
+                    await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+        finally:  # a second Ctrl-C leaves nobody behind
+            self.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         return process.wait()
 
 

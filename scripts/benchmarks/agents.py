@@ -152,6 +152,7 @@ class SerfAgents:
         finally:
             os.close(log)
 
+    @trio.lowlevel.enable_ki_protection  # what was started is known, and ended
     def _spawn(self, name: str, log: int) -> None:
         seed = self.names[0]
         argv = [str(self._program), "agent", f"-node={name}", "-profile=lan", f"-bind={self._binds[name]}"]
@@ -214,9 +215,16 @@ async def running(make: Callable[[trio.Nursery], System]) -> AsyncIterator[Syste
             await wait_until_whole(system)
             yield system
         finally:
-            for name in system.names:
-                system.kill(name)
+            kill_all(system)
             logs.cancel_scope.cancel()
+
+
+@trio.lowlevel.enable_ki_protection
+def kill_all(system: System) -> None:
+    """Every agent, though one may resist, and though whoever waits presses Ctrl-C once more."""
+    with ExitStack() as stack:
+        for name in system.names:
+            stack.callback(system.kill, name)
 
 
 async def _start_all(system: System) -> None:

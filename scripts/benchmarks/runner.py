@@ -79,15 +79,20 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM is taken like Ctrl-C: no process that was started here is left behind."""
-    # A shell starts background jobs with SIGINT ignored; what SIGTERM is turned into must not be.
-    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
-    terminate = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    """SIGTERM is taken like Ctrl-C, and so is the end of the terminal: no process that was started here is left behind.
+
+    Nodes run in sessions of their own: nothing but this program ends them.
+    """
+    # A shell starts background jobs with SIGINT ignored; what the others are turned into must not be.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
+            before[each] = signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, terminate)
-        signal.signal(signal.SIGINT, interrupt)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def run_all(

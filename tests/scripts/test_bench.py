@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import trio
 from rich.console import Console
 
 from scripts.benchmarks import codec, mcp_calls, memory, simulator, tasks
@@ -21,6 +23,7 @@ from scripts.benchmarks.peers import PeerMissing, Peers
 from scripts.benchmarks.runner import Report, main
 from scripts.benchmarks.suite import BENCHMARKS
 from scripts.benchmarks.table import print_report
+from scripts.localmesh import LocalNode
 
 ROW_KEYS = {"bench", "metric", "value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
@@ -45,6 +48,42 @@ def bench(name: str, rows: Sequence[Row] = (), error: Exception | None = None) -
 
 MISSED = figure("one", "speed", 400.0, "tasks/s", goal=at_least(500), peer="other 1.0", peer_value=200.0)
 MET = figure("one", "delay", 2.0, "ms", better="lower", goal=below(8))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_stop_cleans_up_first(
+    number: signal.Signals, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+
+    def run(setting: Setting) -> list[Row]:
+        (setting.scratch / "left-behind").write_text("x")
+        signal.raise_signal(number)
+        raise AssertionError("it goes on")
+
+    assert main(["one"], [Benchmark("one", "", run)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert list(cache.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
+def test_a_node_that_does_not_stop_in_time_is_ended_even_where_nobody_waits(tmp_path: Path) -> None:
+    async def stop_with_little_patience() -> bool:
+        with trio.move_on_after(0.2) as waited:
+            await node.stop()
+        return waited.cancelled_caught
+
+    node = LocalNode(tmp_path, "n0", tmp_path)
+    command = ["sh", "-c", "trap '' TERM; echo there; while :; do sleep 0.1; done"]
+    node.process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    with node.process:
+        try:
+            assert node.process.stdout is not None
+            assert node.process.stdout.readline() == b"there\n"
+            assert trio.run(stop_with_little_patience)
+            assert node.process.returncode == -signal.SIGKILL
+        finally:
+            node.process.kill()
 
 
 def test_json_is_one_document_with_machine_commit_and_rows() -> None:

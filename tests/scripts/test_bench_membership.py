@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from meshnode.viewlog import ViewLog
 from protocols.membership.facts import MemberChanged
 from protocols.membership.member import State, precedence_of
 from scripts.benchmarks import membership
+from scripts.benchmarks.agents import running
 from scripts.benchmarks.figures import Row, no_more_than
 from scripts.benchmarks.membership_figures import Cut, Idle, Measured, rows_of
 from scripts.benchmarks.networks import NoNamespaces, Place, network
@@ -261,6 +263,43 @@ def test_a_cut_loses_every_packet_and_ends_with_the_healing() -> None:
 
 def listening(directory: Path) -> list[str]:
     return [(directory / f"n{index}" / "listen").read_text() for index in range(4)]
+
+
+class Stubborn:
+    """Agents of which each one that is killed brings another Ctrl-C, and one cannot be killed."""
+
+    label = "stubborn"
+    names = NAMES
+
+    def __init__(self) -> None:
+        self.sightings = Sightings(read_serf)
+        self.killed: list[str] = []
+
+    async def start(self, name: str) -> None:
+        if name == NAMES[-1]:
+            signal.raise_signal(signal.SIGINT)
+            await trio.sleep_forever()
+
+    def kill(self, name: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        self.killed.append(name)
+        if name == NAMES[1]:
+            raise PermissionError(name)
+
+    def pid(self, name: str) -> int:
+        return 0
+
+
+def test_ctrl_c_again_and_again_leaves_no_agent_behind() -> None:
+    system = Stubborn()
+
+    async def use() -> None:
+        async with running(lambda nursery: system):
+            pytest.fail("it never comes up")
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+        trio.run(use)
+    assert sorted(system.killed) == NAMES
 
 
 @pytest.mark.slow
