@@ -407,7 +407,7 @@ def _whole(
     file: Path,
 ) -> Config:
     swim = read_membership(document.get("membership", {}), file)
-    if not workdir.is_dir():
+    if not os.path.isdir(workdir):  # Path.is_dir raises where a name is too long, or a directory closed
         refuse(origins.get("workdir", "workdir"), f"{workdir} is not a directory", "Name one that exists.")
     listen, advertise, use_remembered = settings.listen, settings.advertise, False
     remembered = remembered_listen(directory)

@@ -186,6 +186,7 @@ def test_tags_are_words_or_have_values_and_come_from_the_last_place_that_names_a
         ('advertise = "here:99999"', ["`advertise`", "65535"]),
         ('name = "a b"', ["`name`", "'a b'"]),
         ('workdir = "missing"', ["`workdir`", "not a directory"]),
+        (f'workdir = "{"x" * 300}"', ["`workdir`", "not a directory"]),
         ("workdir = 3", ["`workdir`", "expected `str`"]),
         ("a = = b", ["not TOML", "line 1"]),
         ("weight = " + "9" * 5000, ["not TOML"]),
