@@ -8,7 +8,8 @@ What a node is built around cannot change while it runs; those keys are named, a
 kept of a reload: the file is the truth.
 
 One reload at a time. Who asks while one is under way shares the next, which reads the file later than it was asked for.
-A caller that goes away changes nothing about what it asked for.
+Where the file cannot be read in time (its disk hangs), that is told, and the node can be stopped all the same. A caller
+that goes away changes nothing about what it asked for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from meshnode.logs import Log
 from protocols.core import Outcome, Refused
 from protocols.membership.tagging import Reconfigured
 from protocols.reconfiguring import Reconfigure
+
+READ_S_MAX = 10.0
+"""Less than a caller on the control socket waits for its answer."""
 
 log = Log(__name__)
 
@@ -56,6 +60,8 @@ class Reloader:
         self._request = request
         self._next: _Job | None = None
         self._wanted = trio.Event()
+        self._reader = trio.CapacityLimiter(1)
+        """One thread, however often a file that hangs is tried: those of others are wanted by the disk."""
 
     async def serve(self) -> None:
         """Carry out reloads as they are asked for, until cancelled."""
@@ -84,11 +90,16 @@ class Reloader:
         raise AssertionError("signals do not end")
 
     async def _carry_out(self) -> Reloaded | Refused:
+        config: Config | None = None
         try:
-            config = await trio.to_thread.run_sync(self._load)  # the file may be on a disk that hangs
+            with trio.move_on_after(READ_S_MAX):
+                config = await trio.to_thread.run_sync(self._load, abandon_on_cancel=True, limiter=self._reader)
         except MeshError as error:
             return _unchanged(Refused(error.code, error.message, error.next_step))
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if config is None:
+            text = f"The configuration could not be read within {READ_S_MAX:.0f} s."
+            hint = "See that meshnode.toml is a plain file, on a disk that answers."
+            return _unchanged(Refused("slow_config", text, hint))
         replacement = await self._executors.prepare(config)
         outcome = await self._request(Reconfigure(config.capabilities, config.zone, config.weight, config.tags))
         if not isinstance(outcome, Reconfigured):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from protocols.reconfiguring import Reconfigure
 
 H = '[handlers.h]\nexecutor = "exec"\nargv = ["true"]\n'
 G = '[handlers.g]\nexecutor = "exec"\nargv = ["true"]\n'
+TIMEOUT_S = 60
 SERVER = '[mcp_servers.files]\ncommand = "never-started"\n'
 
 
@@ -165,6 +168,51 @@ async def test_a_bad_file_changes_nothing_and_is_told_and_logged(
     assert reloaded.applied == {"handlers.g": "added"}
 
 
+async def test_a_file_that_cannot_be_read_in_time_is_told_and_takes_no_thread_from_the_disk(
+    party: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshnode.reload.READ_S_MAX", 0.1)
+    file = party.root / "meshnode.toml"
+    file.unlink()
+    os.mkfifo(file)  # who opens it to read waits for a writer
+    free = trio.to_thread.current_default_thread_limiter().available_tokens
+    for _ in range(3):
+        refused = await party.reloader.reload()
+        assert isinstance(refused, Refused)
+        assert refused.code == "slow_config"
+    assert trio.to_thread.current_default_thread_limiter().available_tokens == free
+    descriptor = os.open(file, os.O_WRONLY)  # the disk is back
+    file.unlink()
+    party.write(H + G)
+    os.close(descriptor)
+    while isinstance(await party.reloader.reload(), Refused):
+        pass
+    assert sorted(party.executors.offers) == ["g", "h"]
+
+
+async def test_a_node_stops_while_its_file_is_being_read(tmp_path: Path) -> None:
+    config = configuration(tmp_path, H)
+    reading, disk_answers = threading.Event(), threading.Event()
+    read: list[Config] = []
+
+    def load() -> Config:
+        reading.set()
+        disk_answers.wait(TIMEOUT_S)
+        read.append(config)
+        return config
+
+    party = Party(tmp_path)
+    reloader = Reloader(load, config, party.executors, party.core)
+    async with trio.open_nursery() as node:
+        await node.start(party.executors.run)
+        node.start_soon(reloader.serve)
+        node.start_soon(reloader.reload)
+        await until(reading.is_set)
+        node.cancel_scope.cancel()
+    assert read == []
+    disk_answers.set()
+
+
 async def test_what_the_core_refuses_changes_nothing(party: Party) -> None:
     party.write('zone = "north"\n' + G)
     offered = party.executors.offers["h"]
@@ -210,6 +258,6 @@ async def test_a_caller_that_goes_away_takes_nothing_back(party: Party) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(TIMEOUT_S):
         while not condition():
             await trio.lowlevel.checkpoint()
