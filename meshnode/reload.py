@@ -84,6 +84,7 @@ class Reloader:
 
     async def watch_hangups(self) -> NoReturn:
         """Reload on SIGHUP; what comes of it stands in the log."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # holds again once nobody listens: none may cut the closing short
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             async for _ in signals:
                 await self.reload()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,20 @@ async def test_one_at_a_time_and_whoever_waits_meanwhile_shares_the_next(party: 
     party.gate.set()
     await until(lambda: len(answers) == 6)
     assert [len(asked.handlers) for asked in party.asked] == [1, 2]
+
+
+async def test_a_hangup_reloads_and_one_that_comes_while_the_node_stops_does_not_end_it(party: Party) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        async with trio.open_nursery() as watching:
+            watching.start_soon(party.reloader.watch_hangups)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: len(party.asked) == 1)
+            watching.cancel_scope.cancel()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_a_caller_that_goes_away_takes_nothing_back(party: Party) -> None:
