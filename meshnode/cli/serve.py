@@ -28,12 +28,18 @@ def become_daemon(options: UpOptions) -> int:
         os.write(writing, data)
         os.close(writing)
         os.set_inheritable(reading, True)
-        # As `python -m` puts the working directory on the path, and the installed command does not.
-        flags = [] if sys.path[:1] == [os.getcwd()] else ["-P"]
         with suppress(OSError):
-            os.execv(sys.executable, [sys.executable, *flags, "-m", __name__, str(reading), str(options.directory)])
+            os.execv(sys.executable, [sys.executable, *_flags(), "-m", __name__, str(reading), str(options.directory)])
         os.close(reading)
     return _run(options)
+
+
+def _flags() -> list[str]:
+    """As `python -m` puts the working directory on the path, and the installed command does not."""
+    try:
+        return [] if sys.path[:1] == [os.getcwd()] else ["-P"]
+    except FileNotFoundError:
+        return ["-P"]  # it is gone: nothing can be imported from there
 
 
 def _run(options: UpOptions) -> int:

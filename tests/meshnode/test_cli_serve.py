@@ -11,7 +11,7 @@ import pytest
 
 from meshnode.cli.serve import PIPE_BYTES_MAX
 from scripts.localmesh import LocalNode, form_mesh, stop_all
-from tests.meshnode.cli_runner import environment, meshnode
+from tests.meshnode.cli_runner import TIMEOUT_S, Run, command, environment, meshnode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,3 +53,20 @@ def test_the_installed_command_imports_nothing_from_the_working_directory(tmp_pa
     )
     assert done.returncode == 2, done.stderr
     assert "'nowhere' is not host:port" in done.stderr
+
+
+def test_a_start_in_a_directory_that_is_gone_says_so(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    up = command("up", "--dir", tmp_path / "node")
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *up],
+        cwd=tmp_path / "gone",
+        env=environment(tmp_path, {"PYTHONPATH": str(ROOT)}),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    run = Run(done.returncode, done.stdout, done.stderr)
+    assert run.status == 2
+    run.assert_told("present directory", "workdir")
