@@ -50,7 +50,7 @@ from protocols.membership.invariants import check_beliefs
 from protocols.membership.member import Member, State
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
-from protocols.membership.records import GENERATION_KEY, PEERS_KEY, Generation, Peers
+from protocols.membership.records import DISK_PROBE, GENERATION_KEY, PEERS_KEY, Generation, Peers
 from protocols.membership.rtt import EstimateRtt
 from protocols.membership.rumours import EventDigest, Events, EventsWanted, QueryAnswer, QueryAsk
 from protocols.membership.tagging import TAGS_TAG, GetTags, SetTags, Tagging
@@ -110,7 +110,7 @@ class Node:
         peers = records.get(PEERS_KEY)
         seed = rng.getrandbits(128)
         self._outbox = Outbox()
-        self._journal = Journal(self._outbox)
+        self._journal = Journal(self._outbox, DISK_PROBE)
         self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, self._is_alive)
         self.vitals = VitalsBook(sum(handler.concurrency for handler in config.handlers), self.worker)
         self.membership = Membership(

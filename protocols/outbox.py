@@ -3,7 +3,8 @@
 The journal keeps the order of saves through a failing disk: after a failure nothing new is handed to the driver; what
 failed and what came after it go out again, in order, once `retry` is due. So an older record can never overwrite a
 newer one, and whatever waits for durability simply waits longer. A save that was asked for with `refusable` is the
-exception: it is given up at once, and its owner is told. A `tag` tells the owner which of its saves came to what.
+exception: it is given up at once, and its owner is told. Where nothing else waits, `probe` is saved until that is done,
+for who is told that the disk fails asks for no more saves. A `tag` tells the owner which of its saves came to what.
 """
 
 from __future__ import annotations
@@ -77,10 +78,11 @@ class Journal:
     `deadline` is when `fire` wants to be called. `error` says why the last save failed, and is empty while all is well.
     """
 
-    __slots__ = ("_doomed", "_held", "_next_seq", "_outbox", "_under_way", "deadline", "error")
+    __slots__ = ("_doomed", "_held", "_next_seq", "_outbox", "_probe", "_under_way", "deadline", "error")
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, probe: tuple[Record, ...] = ()) -> None:
         self._outbox = outbox
+        self._probe = probe
         self._next_seq: SaveSeq = 1
         self._under_way: dict[SaveSeq, Entry] = {}
         self._doomed: dict[SaveSeq, Entry] = {}
@@ -126,18 +128,16 @@ class Journal:
     def failed(self, now: Instant, seq: SaveSeq, why: str) -> str:
         """Keep the entry for another try; returns its tag if it was refusable and is given up instead."""
         self.error = why
+        self.deadline = now + RETRY_AFTER
         if seq not in self._doomed:
             # All that is under way fails with it, so it is held back now: what is saved from here on comes behind it.
             self._doomed, self._under_way = self._under_way, {}
             self._held.extend(entry for entry in self._doomed.values() if not entry.refusable)
         entry = self._doomed.pop(seq)
-        if entry.refusable:
-            return entry.tag
-        self.deadline = now + RETRY_AFTER
-        return ""
+        return entry.tag if entry.refusable else ""
 
     def fire(self, now: Instant) -> None:
-        """Hand over again what was held back, once nothing older is still under way."""
+        """Hand over again what was held back, or the probe, once nothing older is still under way."""
         if now < self.deadline:
             return
         self.deadline = NEVER
@@ -145,5 +145,7 @@ class Journal:
             self.deadline = now + RETRY_AFTER
             return
         held, self._held = self._held, deque()
+        if self.error and self._probe and not held:
+            held.append(Entry(self._probe, (), "", refusable=True))
         for entry in held:
             self._hand_over(entry)

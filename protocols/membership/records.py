@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.core import Stored
+from protocols.core import Delete, Put, Stored
 from protocols.membership.tags import Tags
 
 GENERATION_KEY = "node/generation"
@@ -21,6 +21,10 @@ class Peers(Stored, frozen=True, tag="peers"):
     """Key `membership/peers`: where to look for the mesh after a restart."""
 
     addresses: tuple[str, ...]
+
+
+DISK_PROBE = (Put("disk/probe", Peers(())), Delete("disk/probe"))
+"""Written and removed in one save, which shows whether the disk is well and leaves nothing behind."""
 
 
 class Heard(Stored, frozen=True, tag="heard"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.core import Delete, Put, Record, Refused, Unknown
+from protocols.membership.tagging import SetTags
 from protocols.membership.views import GetStatus, ListMembers, MemberList, NodeStatus
 from protocols.tasks.messages import Answer, Ask, Standing
 from protocols.tasks.task import (
@@ -47,6 +48,12 @@ def failing(*workers: str) -> tuple[Host, str]:
     return host, done
 
 
+def storage_error(host: Host) -> str:
+    status = host.ask(GetStatus())
+    assert isinstance(status, NodeStatus)
+    return status.storage_error
+
+
 # While it fails.
 
 
@@ -63,6 +70,20 @@ def test_submissions_are_refused_with_the_reason_and_a_next_step() -> None:
     assert len(assigned(host)) == 1
 
 
+def test_a_disk_that_is_well_again_is_found_out_though_nobody_wants_anything_saved() -> None:
+    host, _ = failing("b")
+    before = dict(host.disk)
+    waiting = [host.request(Submit("work")), host.request(SetTags({"gpu": ""})), host.request(Submit("work"))]
+    host.world.run(5)
+    assert {type(host.outcomes[request]) for request in waiting} == {Refused}
+    assert storage_error(host) == "no space left"
+    host.disk_error = ""
+    host.world.run(3)
+    assert storage_error(host) == ""
+    assert host.disk == before
+    submitted(host)
+
+
 def test_what_is_durable_is_still_read() -> None:
     host, done = failing("b")
     host.ask(Submit("work"))
@@ -71,9 +92,7 @@ def test_what_is_durable_is_still_read() -> None:
     assert isinstance(listed, TaskList)
     assert [row.task_id for row in listed.tasks] == [done]
     assert isinstance(host.ask(ListMembers()), MemberList)
-    status = host.ask(GetStatus())
-    assert isinstance(status, NodeStatus)
-    assert status.storage_error == "no space left"
+    assert storage_error(host) == "no space left"
     assert isinstance(host.ask(GetTask("aaaaaaaaaaaa." + id_of("a")[:8])), Refused)
 
 
