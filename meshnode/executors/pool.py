@@ -130,7 +130,7 @@ class Replacement:
         offers.update(self._fresh)
         for name, settings in self._kept.items():
             offers[name].settings = settings
-            offers[name].body.resize(settings.table.concurrency)
+        self._resize()
         self._executors.capabilities = self._config.capabilities
 
     def abandon(self) -> None:
@@ -140,8 +140,11 @@ class Replacement:
             if offers.get(name) is offer:
                 del offers[name]
             offer.retire()
-        for name in self._kept:
-            offers[name].body.resize(offers[name].settings.table.concurrency)
+        self._resize()
+
+    def _resize(self) -> None:
+        for offer in self._executors.offers.values():
+            offer.body.resize(offer.settings.table.concurrency)
 
 
 class Executors:
@@ -184,9 +187,11 @@ class Executors:
         fresh: Offers = {}
         for name, settings in _settings_of(config).items():
             present = self.offers.get(name)
+            if present is not None:
+                # Also where it is replaced: who was let in by the new limit must not wait for the last of the old ones.
+                present.body.resize(max(present.settings.table.concurrency, settings.table.concurrency))
             if present is not None and present.settings.runs_the_same_as(settings):
                 kept[name] = settings
-                present.body.resize(max(present.settings.table.concurrency, settings.table.concurrency))
             else:
                 fresh[name] = offer = _offer(name, settings)
                 await self._nursery.start(offer.serve)

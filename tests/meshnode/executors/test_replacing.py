@@ -156,6 +156,19 @@ async def test_more_bodies_run_at_once_where_more_are_allowed(
     await until(lambda: len(ends) == 3)
 
 
+async def test_a_run_that_comes_before_a_larger_handler_counts_does_not_wait_for_the_old_ones(
+    start: Start, configured: Configured, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    executors = await start(shell(waiting_for(tmp_path, "old")))
+    replacement = await executors.prepare(configured(shell("echo '\"new\"'", concurrency=2)))
+    for _ in range(2):
+        nursery.start_soon(perform, executors, "h")
+    await pids_in(tmp_path / "started")
+    await until(lambda: len((tmp_path / "started").read_text().split()) == 2)
+    replacement.commit()
+    (tmp_path / "open").touch()
+
+
 async def test_the_time_limit_that_counts_is_the_present_one(start: Start, configured: Configured) -> None:
     executors = await start(shell("sleep 1000", timeout_s=500.0))
     await replace(executors, configured(shell("sleep 1000", timeout_s=0.1)))
