@@ -46,11 +46,7 @@ from protocols.core import Action, Endpoint, Fact, Message, NodeId, Received, Re
 from protocols.keyring.keeper import keyring_at_start
 from protocols.keyring.ring import KEY_BYTES, first_keyring, held, key_id
 from protocols.keyring.views import AddKey, KeysChanged, TellKeys
-from protocols.membership.facts import (
-    JoinedMesh,
-    NameConflict,
-    NodeStarted,
-)
+from protocols.membership.facts import JoinedMesh, NameConflict, NodeStarted
 from protocols.membership.hints import Hint, HungUp, Suggest, Suggested
 from protocols.membership.member import State
 from protocols.membership.views import Leave, Left
@@ -336,7 +332,7 @@ class Daemon:
             signal.signal(handled, signal.SIG_IGN)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
-                if self._driver is None or self._stop.is_set():
+                if not self._serving.is_set() or self._stop.is_set():
                     break
                 log.info("leaving the mesh; once more to stop at once", signal=signal.Signals(number).name)
                 async with trio.open_nursery() as nursery:
@@ -345,7 +341,7 @@ class Daemon:
                         break
                     nursery.cancel_scope.cancel()
                 break
-        if self._driver is None:
+        if not self._serving.is_set():
             raise MeshError("interrupted", "Stopped before the node was up.", "", ExitCode.INTERRUPTED)
         self._stop.set()
 
