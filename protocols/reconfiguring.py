@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from protocols.config import HandlerSpec
 from protocols.core import Command, Instant, Refused, RequestId
-from protocols.limits import HANDLERS_MAX, NAME_CHARS_MAX, WEIGHT_MAX
+from protocols.limits import HANDLER_CHARS_MAX, HANDLERS_MAX, NAME_CHARS_MAX, WEIGHT_MAX
 from protocols.membership.profile import TooLarge, check_size
 from protocols.membership.tagging import Tagging
 from protocols.membership.tags import BadTags, Tags, own_tags
@@ -60,6 +60,9 @@ def _judge(command: Reconfigure) -> Refused | None:
     names = [handler.name for handler in command.handlers]
     if len(set(names)) < len(names):
         return Refused("bad_config", "The configuration names a handler twice.", "Leave out one of them.")
+    if not all(0 < len(name) <= HANDLER_CHARS_MAX for name in names):
+        text = f"The name of a handler has 1 to {HANDLER_CHARS_MAX} characters, for nobody can read others."
+        return Refused("bad_config", text, "Choose another name.")
     if min((handler.concurrency for handler in command.handlers), default=1) < 1:
         return Refused("bad_config", "A handler runs less than one body at once.", "Set its concurrency to 1 or more.")
     if not 1 <= command.weight <= WEIGHT_MAX:

@@ -153,6 +153,8 @@ def test_nothing_of_it_is_saved() -> None:
         (Reconfigure(tuple(HandlerSpec(f"h{number}") for number in range(HANDLERS_MAX + 1))), "bad_config"),
         (Reconfigure(tuple(HandlerSpec(f"{number}" * 30) for number in range(1, 10)) * 2), "bad_config"),
         (Reconfigure(tuple(HandlerSpec(f"{number}" + "x" * 60) for number in range(9))), "bad_config"),
+        (Reconfigure((HandlerSpec("x" * 65),)), "bad_config"),
+        (Reconfigure((HandlerSpec(""),)), "bad_config"),
         (Reconfigure((WORK,), "z" * 500), "bad_config"),
         (Reconfigure((HandlerSpec("work", 0),)), "bad_config"),
         (Reconfigure((WORK,), "", 0), "bad_config"),
