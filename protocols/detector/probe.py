@@ -133,11 +133,15 @@ class Prober:
         self._rearm(NEVER)
 
     def put_off(self, now: Instant, late: Instant) -> None:
-        """This node has run late by so much: what was due gets that time back, for answers may lie unread."""
+        """This node has run late by so much: what was due gets that time back, for answers may lie unread.
+
+        The end of the interval moves as far, so that those who are asked for help have all of their share of it.
+        """
         self.pinged_at = UNTIMED  # part of that time would count as the way
         if self._next_probe_at != NEVER:
-            self._next_probe_at = max(now, self._next_probe_at) + late
-            self._rearm(max(now, self._probe_deadline) + late)
+            probe_deadline = max(now, self._probe_deadline) + late
+            self._next_probe_at += probe_deadline - self._probe_deadline
+            self._rearm(probe_deadline)
 
     def slept(self, now: Instant) -> None:
         """This node has not run for longer than a probe may take: the one under way proves nothing. Begin anew.

@@ -13,6 +13,7 @@ from protocols.membership.facts import MemberChanged, Overslept
 from protocols.membership.member import Believed, State
 from protocols.membership.messages import Ack, Gossip, Ping, PingReq, PushPull
 from protocols.tasks.task import ListTasks, Submit, TaskList, TaskReassigned, TaskView
+from tests.protocols.detector.probe_kit import host_among, next_ping
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 S = NANOS_PER_S
@@ -171,6 +172,26 @@ def test_who_is_a_little_late_reads_what_has_come_before_it_judges(seconds: floa
     world.run(1)
     assert host.facts_of(Overslept) == []
     assert verdicts(host) == []
+
+
+def test_who_is_late_to_ask_for_help_gives_helpers_as_long_as_ever() -> None:
+    """It goes on 400 ms after it would have asked them, and 100 ms before the probe would have failed."""
+    host = host_among("b", "c", "d", "e", "f")
+    to, ping = next_ping(host)
+    host.world.run(0.49)
+    host.stop()
+    host.world.run(0.41)
+    host.go_on()
+    host.hush()
+    host.world.run_until(lambda: bool(host.said_of(PingReq)), 1)
+    asked_at = host.world.now
+    host.world.run(0.49)
+    assert host.facts_of(MemberChanged) == []
+    helper = next(endpoint for endpoint, message in host.said if isinstance(message, PingReq))
+    host.hears(helper, Ack(ping.probe))
+    host.world.run(1)
+    assert host.world.now > asked_at + S
+    assert to.node_id not in [fact.node_id for fact in host.facts_of(MemberChanged)]
 
 
 def test_what_was_held_back_from_others_stays_so_until_the_accused_had_its_chance() -> None:
