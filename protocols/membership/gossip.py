@@ -17,6 +17,8 @@ from protocols.membership.member import Alive, Refutation, Update, generation_of
 
 PLACES_LEFT = 2
 """In a packet, for an accusation that the receiver must see, and for the answer to one of its own."""
+OUTDATED_MAX = 256
+"""Pieces of news that others took the place of may lie in the queues, or as many as there are others, if more."""
 
 
 def decimal_digits(n: int) -> int:
@@ -48,11 +50,12 @@ class News:
 class GossipQueue:
     """News waiting to be sent, in one queue for each number of times sent; `take` costs only what it takes."""
 
-    __slots__ = ("_by_member", "_queues", "size")
+    __slots__ = ("_by_member", "_outdated", "_queues", "size")
 
     def __init__(self) -> None:
         self._queues: list[deque[News]] = [deque()]
         self._by_member: dict[NodeId, News] = {}
+        self._outdated = 0
         self.size = 0
 
     def put(self, update: Update, size: int = 0) -> None:
@@ -68,8 +71,7 @@ class GossipQueue:
             ):
                 update = said_again(announced, update.precedence)
                 size = 0
-            older.update = None
-            self.size -= 1
+            self._drop(older)
         news = News(update, size or size_bound(update))
         if news.size > UPDATES_BYTES_MAX:
             return  # no packet could carry it, and at the head of its queue it would hold up all other news
@@ -99,6 +101,8 @@ class GossipQueue:
                     room -= 1
                     taken.append(update)
                     moved.append(news)
+                else:
+                    self._outdated -= 1
                 queue.popleft()
             if moved:
                 sent.append((times + copies, moved))
@@ -121,8 +125,16 @@ class GossipQueue:
         """Spread the news about a member no further."""
         news = self._by_member.pop(node_id, None)
         if news is not None:
-            news.update = None
-            self.size -= 1
+            self._drop(news)
+
+    def _drop(self, news: News) -> None:
+        """Leave it where it lies until it comes up. Behind news that never ends it would not: so not for ever."""
+        news.update = None
+        self.size -= 1
+        self._outdated += 1
+        if self._outdated > max(OUTDATED_MAX, self.size):
+            self._queues = [deque(each for each in queue if each.update is not None) for queue in self._queues]
+            self._outdated = 0
 
     def about(self, node_id: NodeId) -> Update | None:
         """The news about a member that is still being spread, if any."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
-from protocols.membership.gossip import GossipQueue, decimal_digits
+from protocols.membership.gossip import OUTDATED_MAX, GossipQueue, decimal_digits
 from protocols.membership.member import Alive, Profile, State, Update, precedence_of, size_bound
 from tests.protocols.harness import accuse, id_of
 
@@ -82,6 +82,22 @@ def test_newer_news_takes_the_place_of_older_about_the_same_member() -> None:
     told = [update for packet in drained(queue, 3) for update in packet]
     assert told.count(newer) == 3
     assert accuse("b", State.SUSPECT) not in told
+
+
+@pytest.mark.parametrize("sends", [True, False], ids=["behind news that never ends", "with nobody to tell"])
+def test_news_that_others_took_the_place_of_does_not_pile_up(*, sends: bool) -> None:
+    queue = queue_of("first")
+    queue.take(9, 3)
+    names = [f"n{number}" for number in range(200)]
+    for _ in range(100):
+        for name in names:
+            queue.put(accuse(name, State.SUSPECT))
+        for _ in range(2 if sends else 0):
+            assert id_of("first") not in {update.node_id for update in queue.take(9, 3)}
+    names.append("first")
+    assert queue.size == len(names)
+    assert sum(len(each) for each in queue._queues) <= queue.size + OUTDATED_MAX
+    assert {update.node_id for packet in drained(queue, 9) for update in packet} == {id_of(name) for name in names}
 
 
 def test_a_packet_holds_no_more_than_may_be_decoded_with_two_places_to_spare() -> None:
