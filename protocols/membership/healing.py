@@ -51,6 +51,7 @@ class Healer:
     def __init__(self, config: NodeConfig, rng: Random, peers: tuple[str, ...]) -> None:
         self._config = config
         self._rng = rng
+        self._seeds = tuple(seed for seed in config.seeds if seed != config.address)
         self._peers = tuple(peer for peer in peers if peer != config.address)
         self._next_join = NEVER
         self._next_push_pull = NEVER
@@ -64,13 +65,13 @@ class Healer:
         """Addresses of members that were dead for so long that they were forgotten, the last one last."""
         self._heal_turn = 0
         self.hints = Hints(config.swim, rng, config.address)
-        self.joined = not config.seeds and not self._peers
+        self.joined = not self._seeds and not self._peers
         self.deadline: Instant = NEVER
 
     @property
     def must_join(self) -> bool:
-        """Seeds were named, and none has answered yet."""
-        return not self.joined and bool(self._config.seeds)
+        """Seeds other than this node itself were named, and none has answered yet."""
+        return not self.joined and bool(self._seeds)
 
     def start(self, now: Instant) -> None:
         swim = self._config.swim
@@ -101,7 +102,7 @@ class Healer:
             return []
         targets: list[Endpoint] = []
         if now >= self._next_join:
-            targets += self._join_targets(table)
+            targets += self._join_targets()
             self._next_join = now + self._config.swim.join_retry_interval
         if now >= self._next_push_pull:
             alive = table.sample(self._rng, 1, lambda member: member is not me and member.state is State.ALIVE)
@@ -148,12 +149,11 @@ class Healer:
     def _rearm(self) -> None:
         self.deadline = min(self._next_join, self._next_push_pull, self._next_heal, self.hints.deadline)
 
-    def _join_targets(self, table: MemberTable) -> list[Endpoint]:
-        addresses = [seed for seed in self._config.seeds if seed != self._config.address]
+    def _join_targets(self) -> list[Endpoint]:
         peers = list(self._peers)
         self._rng.shuffle(peers)
-        addresses += [peer for peer in peers[:JOIN_FANOUT] if peer not in addresses]
-        return [Endpoint("", address) for address in addresses]
+        others = [peer for peer in peers[:JOIN_FANOUT] if peer not in self._seeds]
+        return [Endpoint("", address) for address in (*self._seeds, *others)]
 
     def _heal_targets(self, table: MemberTable) -> list[Endpoint]:
         """Who is away and the seeds by turns, for a member may be dead for long while a seed leads to another half."""
@@ -186,13 +186,11 @@ class Healer:
         return [places[int(self._rng.random() * len(places))]] if places else []
 
     def _seed_targets(self, table: MemberTable) -> list[Endpoint]:
-        seeds = self._config.seeds
+        seeds = self._seeds
         if not seeds:
             return []
         self._seed_turn = (self._seed_turn + 1) % len(seeds)
         seed = seeds[self._seed_turn]
-        if seed == self._config.address:
-            return []
         if len(seeds) <= table.present and any(
             member.alive.profile.address == seed for member in table if member.state is State.ALIVE
         ):

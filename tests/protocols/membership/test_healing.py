@@ -24,7 +24,7 @@ from protocols.membership.member import Believed, Member, State, precedence_of, 
 from protocols.membership.messages import Gossip, PushPull
 from protocols.membership.records import PEERS_KEY, Peers
 from protocols.membership.table import MemberTable
-from protocols.membership.views import Leave
+from protocols.membership.views import GetStatus, Leave, NodeStatus
 from tests.protocols.harness import Host, World, accuse, address_of, alive, config_of, endpoint_of, id_of
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -101,6 +101,18 @@ def test_a_node_that_names_itself_as_a_seed_joins_the_others() -> None:
     hosts = [world.add(name, config_of(name, seeds=("a", "b"))).start() for name in "ab"]
     world.run_until(lambda: all_agree(hosts), 10)
     assert not [to for to, message in hosts[0].said if isinstance(message, PushPull) and to.address == address_of("a")]
+
+
+def test_the_first_node_whose_only_seed_is_itself_has_nobody_to_wait_for() -> None:
+    """One configuration for all nodes: the one that is the seed is ready before any other is there."""
+    world = World()
+    a = world.add("a", config_of("a", seeds=("a",))).start()
+    world.run(5)
+    status = a.ask(GetStatus())
+    assert isinstance(status, NodeStatus)
+    assert (status.phase, a.said_of(PushPull)) == ("serving", [])
+    b = world.add("b", config_of("b", seeds=("a",))).start()
+    world.run_until(lambda: all_agree([a, b]), 10)
 
 
 def test_an_answer_of_oneself_by_another_address_is_no_join() -> None:
