@@ -45,6 +45,28 @@ def test_every_member_is_probed_within_2n_minus_1_intervals(count: int, seed: in
         assert all(interval - probed <= 2 * count - 1 for probed in last.values())
 
 
+def probed_in_turn(seed: int, members: list[str], rounds: int) -> list[list[str]]:
+    """Whom a node probes in each of so many rounds."""
+    prober = Prober(CONFIG, Random(seed), LocalHealth(CONFIG))
+    prober.start(0)
+    now = prober.deadline
+    pings: list[str] = []
+    for _ in range(rounds * len(members)):
+        pings.append(prober.fire(now, lambda: list(members), lambda node_id: True).ping)
+        prober.acked(pings[-1], prober.seq)
+        now += CONFIG.probe_interval
+    return [pings[begin : begin + len(members)] for begin in range(0, len(pings), len(members))]
+
+
+def test_each_round_reaches_everybody_once_in_an_order_of_its_own_at_every_node() -> None:
+    """Nodes that all went the same way would leave a member unwatched for most of a round."""
+    members = [f"m{number}" for number in range(20)]
+    orders = [order for seed in range(3) for order in probed_in_turn(seed, members, 3)]
+    assert all(sorted(order) == sorted(members) for order in orders)
+    assert len({tuple(order) for order in orders}) == len(orders)
+    assert members not in orders
+
+
 def test_one_member_is_probed_in_each_interval() -> None:
     world = World()
     a, *_ = world.mesh("a", "b", "c", "d")
@@ -303,6 +325,19 @@ def test_one_who_hears_nobody_probes_slowly() -> None:
     assert pings_within(alone, 20) <= 5  # at 0, 1, 5, 12 and 21 s: the score goes 0, 3, 6, 8
     assert alone.node.swim.health.score == CONFIG.health_max
     assert pings_within(alone, 36) <= 5
+
+
+def test_one_in_poor_health_gives_an_answer_more_time_before_it_asks_for_help() -> None:
+    """Interval and timeout are stretched alike: at a score of 3 they are 4 s and 2 s."""
+    host = host_among("b", "c", "d", "e")
+    next_ping(host)
+    next_ping(host)
+    assert host.node.swim.health.score == 3
+    host.hush()
+    host.world.run(1.99)
+    assert host.said_of(PingReq) == []
+    host.world.run(0.02)
+    assert host.said_of(PingReq)
 
 
 def test_one_whose_helpers_answer_probes_on_at_its_pace_though_its_probes_fail() -> None:

@@ -6,7 +6,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
@@ -31,6 +31,10 @@ def drained(queue: GossipQueue, limit: int) -> list[tuple[Update, ...]]:
 
 
 @given(st.integers(0, 10**12))
+@example(9)
+@example(10)
+@example(99)
+@example(999_999)
 def test_the_digits_of_n_are_the_rounded_logarithm_of_n_plus_one(n: int) -> None:
     assert decimal_digits(n) == len(str(n)) * (n > 0)
     if n < 10**9:  # where floating point is exact enough to be an oracle
