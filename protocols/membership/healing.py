@@ -8,15 +8,17 @@ Five reasons, one exchange (push-pull over a stream):
   is repaired by this alone (DESIGN 4), and so is one within which everybody was restarted. Where few are away to many,
   each of the many tries them less often, so that who comes back is not met by thousands of tables: the few try at every
   turn, for the many are away to them (serf's reconnector);
-- *last resort*: every SELDOM turns of that, one that has left, or one address of the LOST_MAX that were forgotten last
-  as dead. Who has left comes back by itself, unless all whom it knew have gone meanwhile. And a cut may last for longer
-  than anybody is remembered, with no seed on either side: somebody has to go on trying, for ever, at next to no cost;
+- *last resort*: every SELDOM turns of that, one that has left, or one address of the LOST_MAX that were forgotten last,
+  as dead or as not met. Who has left comes back by itself, unless all whom it knew have gone meanwhile. And a cut may
+  last for longer than anybody is remembered, with no seed on either side and restarts on both: somebody has to go on
+  trying, for ever, at next to no cost;
 - *hints*: addresses that somebody suggests, who is not trusted (`hints.py`).
 It decides only whom to contact; `swim.py` decides what to believe of the answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from protocols.config import NodeConfig
@@ -62,7 +64,8 @@ class Healer:
         """Peers of the last life at whose addresses nobody was met in this one."""
         self._unmet_until: Instant = NEVER
         self._lost: dict[str, None] = {}
-        """Addresses of members that were dead for so long that they were forgotten, the last one last."""
+        """Addresses of members that were dead for so long that they were forgotten, or not met for as long in this
+        life; the last one last."""
         self._heal_turn = 0
         self.hints = Hints(config.swim, rng, config.address)
         self.joined = not self._seeds and not self._peers
@@ -128,8 +131,8 @@ class Healer:
         self.hints.face(now, rival)
         self._rearm()
 
-    def forgot(self, addresses: list[str]) -> None:
-        """Members at `addresses` were dead for so long that their rows are gone."""
+    def forgot(self, addresses: Iterable[str]) -> None:
+        """Members at `addresses` were dead, or not met, for as long as anybody is remembered."""
         for address in addresses:
             self._lost.pop(address, None)
             self._lost[address] = None
@@ -137,14 +140,23 @@ class Healer:
                 del self._lost[next(iter(self._lost))]
 
     def still_unmet(self, now: Instant, table: MemberTable) -> tuple[str, ...]:
-        """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered.
+        """Addresses of the last life's peers that no row of the table has, for as long as the dead are remembered; then
+        they are `lost`.
 
         Walks through the table: asked for once in a while, and what it found serves for the tries in between.
         """
         if self._unmet:
             met = frozenset(member.alive.profile.address for member in table)
-            self._unmet = tuple(peer for peer in self._unmet if peer not in met and now < self._unmet_until)
+            self._unmet = tuple(peer for peer in self._unmet if peer not in met)
+            if now >= self._unmet_until:
+                self.forgot(self._unmet)
+                self._unmet = ()
         return self._unmet
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The addresses of the last resort."""
+        return tuple(self._lost)
 
     def _rearm(self) -> None:
         self.deadline = min(self._next_join, self._next_push_pull, self._next_heal, self.hints.deadline)
@@ -198,7 +210,9 @@ class Healer:
         return [Endpoint("", seed)]
 
 
-def peers_to_remember(table: MemberTable, me: Member, unmet: tuple[str, ...]) -> tuple[str, ...]:
+def peers_to_remember(
+    table: MemberTable, me: Member, unmet: tuple[str, ...], lost: tuple[str, ...]
+) -> tuple[str, ...]:
     """Addresses worth trying after a restart, as many as are kept: of live members, and of those that are away.
 
     Without the latter two halves that are restarted while they are cut off from each other would forget each other.
@@ -206,6 +220,7 @@ def peers_to_remember(table: MemberTable, me: Member, unmet: tuple[str, ...]) ->
     away = list(unmet)
     if table.count(State.DEAD):
         away += [member.alive.profile.address for member in table if member.state is State.DEAD]
+    away += lost
     room = PEERS_SAVED_MAX - min(len(away), AWAY_SAVED_MAX)
     addresses: list[str] = []
     for member in table:

@@ -338,7 +338,8 @@ class Membership:
         me = self.swim.me
         if me is None or self.swim.leaving:
             return
-        peers = peers_to_remember(self.table, me, self._healer.still_unmet(now, self.table))
+        unmet = self._healer.still_unmet(now, self.table)
+        peers = peers_to_remember(self.table, me, unmet, self._healer.lost)
         if peers and peers != self._saved_peers:
             self._saved_peers = peers
             self._journal.save((Put(PEERS_KEY, Peers(peers)),))
