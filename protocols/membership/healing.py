@@ -6,8 +6,8 @@ Five reasons, one exchange (push-pull over a stream):
 - *healing*: every `heal_interval` with one remembered dead member, one peer of the last life that was not met in this
   one, or one seed that no live member answers at, for as long as it is remembered. A cut that outlasts every suspicion
   is repaired by this alone (DESIGN 4), and so is one within which everybody was restarted. Where few are away to many,
-  each of the many tries them less often, so that who comes back is not met by thousands of tables: the few try at every
-  turn, for the many are away to them (serf's reconnector);
+  each of the many tries them less often, and the seeds as well, so that who comes back is not met by thousands of
+  tables: the few try at every turn, for the many are away to them (serf's reconnector);
 - *last resort*: every SELDOM turns of that, one that has left, or one address of the LOST_MAX that were forgotten last,
   as dead or as not met. Who has left comes back by itself, unless all whom it knew have gone meanwhile. And a cut may
   last for longer than anybody is remembered, with no seed on either side and restarts on both: somebody has to go on
@@ -37,7 +37,7 @@ AWAY_SAVED_MAX = 16
 LOST_MAX = 16
 SELDOM = 6
 HEAL_MULT = 4
-"""How often at least, in one `heal_interval`, all together try each of their dead members, on average."""
+"""How often at least, in one `heal_interval`, all together try each of their dead members and seeds, on average."""
 
 
 def push_pull_scale(members: int) -> int:
@@ -203,16 +203,16 @@ class Healer:
             return []
         self._seed_turn = (self._seed_turn + 1) % len(seeds)
         seed = seeds[self._seed_turn]
-        if len(seeds) <= table.present and any(
-            member.alive.profile.address == seed for member in table if member.state is State.ALIVE
-        ):
+        if any(member.alive.profile.address == seed for member in table if member.state is State.ALIVE):
+            return []
+        # A seed may be named otherwise than its member announces, and so seem to be away for ever: shared, too.
+        among = table.present
+        if among > HEAL_MULT * len(seeds) and self._rng.random() * among >= HEAL_MULT * len(seeds):
             return []
         return [Endpoint("", seed)]
 
 
-def peers_to_remember(
-    table: MemberTable, me: Member, unmet: tuple[str, ...], lost: tuple[str, ...]
-) -> tuple[str, ...]:
+def peers_to_remember(table: MemberTable, me: Member, unmet: tuple[str, ...], lost: tuple[str, ...]) -> tuple[str, ...]:
     """Addresses worth trying after a restart, as many as are kept: of live members, and of those that are away.
 
     Without the latter two halves that are restarted while they are cut off from each other would forget each other.

@@ -52,6 +52,15 @@ def test_the_scale_is_memberlists_formula(members: int) -> None:
     assert 32 << (doublings - 1) < members <= 32 << doublings
 
 
+@pytest.mark.parametrize(("here", "exchanges"), [(2, 60), (32, 60), (64, 30), (65, 20), (1000, 10)])
+def test_a_node_exchanges_tables_as_often_as_the_size_of_its_mesh_says(here: int, exchanges: int) -> None:
+    """In half an hour, with members that are alive."""
+    healer, table, me = lonely_healer(here=here)
+    interval = config_of("a").swim.push_pull_interval
+    sent = [target for turn in range(1, 61) for target in healer.fire((1 + turn) * interval, table, me)]
+    assert len([target for target in sent if target.node_id]) == pytest.approx(exchanges, abs=1)
+
+
 # Joining.
 
 
@@ -217,6 +226,29 @@ def test_few_that_lost_many_try_at_every_turn_and_many_that_lost_few_share_the_w
     assert 2 <= together <= 8, "tries of one dead member by a mesh of 400 in one interval"
 
 
+def tables_sent(here: int, seeds: tuple[str, ...], turns: int) -> list[str]:
+    """Addresses that one of `here` live nodes sends its table to in so many heal intervals, anti-entropy left out."""
+    healer, table, me = lonely_healer(here=here, seeds=seeds)
+    healer.answered()
+    interval = config_of("a").swim.heal_interval
+    fired = [target for turn in range(turns) for target in healer.fire((2 + turn) * interval, table, me)]
+    return [target.address for target in fired if not target.node_id]
+
+
+def test_seeds_at_which_live_members_answer_are_not_tried_though_others_are_away() -> None:
+    """Of three nodes that name five seeds, two are there: only the other three are worth a try."""
+    tries = tables_sent(3, ("n1", "n2", "x", "y", "z"), 100)
+    assert set(tries) == {address_of(name) for name in "xyz"}
+    assert len(tries) == 60
+
+
+def test_a_large_mesh_shares_the_tries_of_a_seed_that_has_another_name_than_its_member() -> None:
+    """A name in the DNS never equals an announced address: each of a thousand nodes would send it table upon table."""
+    tries = len(tables_sent(1000, ("seed",), 2000))
+    assert 2 <= 1000 * tries / 2000 <= 8, "tries of one seed by a mesh of 1000 in one interval"
+    assert len(tables_sent(4, ("seed",), 100)) == 100
+
+
 # Forgetting.
 
 
@@ -301,6 +333,21 @@ def test_the_dead_are_told_for_a_while_that_they_are() -> None:
     assert b.sees("b") is State.ALIVE
 
 
+def test_the_dead_are_told_the_news_for_half_a_minute_and_no_longer() -> None:
+    world = World()
+    a, _, c = world.mesh("a", "b", "c")
+    c.crash()
+    world.run_until(lambda: a.sees("c") is State.DEAD, 60)
+    told: list[bool] = []
+    for name in ("x", "y"):
+        a.hush()
+        a.hears(endpoint_of("b"), Gossip((alive(name),)))
+        world.run(5)
+        told.append(bool(a.said_of(Gossip, "c")))
+        world.run(26)
+    assert told == [True, False]
+
+
 # Last resort.
 
 
@@ -334,7 +381,7 @@ def test_one_who_left_is_found_though_all_whom_it_knew_have_gone_meanwhile() -> 
     world.run_until(lambda: all_agree([a, d]), 120)
 
 
-def lonely_healer(*, here: int, left: int = 0) -> tuple[Healer, MemberTable, Member]:
+def lonely_healer(*, here: int, left: int = 0, seeds: tuple[str, ...] = ()) -> tuple[Healer, MemberTable, Member]:
     """The healer of one of `here` nodes that are alive, and the table that all of them have."""
     table = MemberTable()
     me = Member(alive("a"), alive("a").precedence, id_of("a"), 0)
@@ -343,7 +390,7 @@ def lonely_healer(*, here: int, left: int = 0) -> tuple[Healer, MemberTable, Mem
         announced = alive(f"n{number}")
         state = State.ALIVE if number < here else State.LEFT
         table.insert(Member(announced, with_state(announced.precedence, state), id_of("a"), 0))
-    healer = Healer(config_of("a"), Random(1), ())
+    healer = Healer(config_of("a", seeds=seeds), Random(1), ())
     healer.start(0)
     return healer, table, me
 
