@@ -226,6 +226,16 @@ def test_suspects_get_the_time_back_that_was_slept_and_no_confirmation_shortens_
     assert suspicions.slept(200 * S, 20 * S) == []
 
 
+def test_confirmations_that_were_slept_through_bring_no_verdict_before_the_suspect_had_its_time() -> None:
+    suspicions = Suspicions()
+    suspicions.start(0, "x", 1, "a", SwimConfig(), 6)
+    suspicions.slept(20 * S, 2 * S)
+    assert suspicions.confirm("x", "b")
+    assert suspicions.confirm("x", "c")  # with both of them it would have been over at 6 s
+    assert suspicions.due(22 * S - 1) == []
+    assert [node_id for node_id, _ in suspicions.due(22 * S)] == ["x"]
+
+
 def test_who_asked_for_a_check_that_was_slept_through_is_told_of_no_silence_that_was_not() -> None:
     world = World(5)
     host, *_ = world.mesh(*NAMES)

@@ -73,6 +73,19 @@ def test_who_leaves_waits_no_longer_than_it_lingers(lost: type[Message]) -> None
     assert a.outcomes[request] == Left(0)
 
 
+def test_who_leaves_judges_nobody_any_more() -> None:
+    """The suspect's word may well be on its way to one who does not stay to hear it."""
+    world = World()
+    a, _ = world.mesh("a", "b")
+    world.lets_through = lambda source, target, message: False
+    world.run_until(lambda: a.sees("b") is State.SUSPECT, 10)
+    world.run(3)
+    request = a.request(Leave())
+    world.run(1.99)
+    assert request not in a.outcomes
+    assert a.sees("b") is State.SUSPECT
+
+
 def test_what_is_said_over_streams_is_one_row_however_large_the_mesh() -> None:
     host = lone_node_that_b_left()
     host.hears(endpoint_of("c"), Gossip(tuple(alive(f"n{number}") for number in range(10))))
