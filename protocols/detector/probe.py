@@ -1,7 +1,8 @@
 """Whom to probe, when, and what to make of silence (SWIM sections 3.1 and 4.3).
 
 Each interval one member is probed, round robin in an order drawn anew each round, so that every member is probed
-within 2N-1 intervals. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
+within 2N-1 intervals (twice that where hints come all the time, for they take every other probe); a newcomer gets a
+random place in the round. A probe unanswered after the timeout is repeated through `indirect_probes` other members; one
 unanswered when the interval is over is a failure; so that lost datagrams alone make no failure, the target is asked
 over a stream too. The prober never judges: it reports whom it could not reach.
 
@@ -24,6 +25,7 @@ from protocols.config import SwimConfig
 from protocols.core import Endpoint, Instant, NodeId
 from protocols.detector.evidence import UNTIMED
 from protocols.detector.health import LocalHealth
+from protocols.limits import MEMBERS_MAX
 from protocols.outbox import NEVER
 
 RELAYS_MAX = 256
@@ -176,8 +178,13 @@ class Prober:
         return self._seq - self._relayed
 
     def add(self, node_id: NodeId) -> None:
-        """A member to probe from now on, at a random place of the round (section 4.3)."""
-        self._order.insert(int(self._rng.random() * (len(self._order) + 1)), node_id)
+        """A newcomer: it takes a random place in the round (section 4.3), so that as many probe it soon as any other.
+
+        A place among those that had their turn already is one in the next round.
+        """
+        count = len(self._order)
+        if int(self._rng.random() * (count + 1)) >= self._position and count < MEMBERS_MAX:
+            self._order.append(node_id)  # where it comes among the rest is drawn when they are (`_draw`)
 
     def probe_next(self, node_id: NodeId) -> None:
         """Probe this member next, out of turn, unless the last probe was so too. Of several hints the last counts."""

@@ -62,6 +62,7 @@ class Membership:
         self.table = self.swim.table
         self._disputes = Disputes(self.swim)
         self._prober = Prober(config.swim, rng, self.swim.health)
+        self.swim.on_met = self._prober.add
         self.evidence = Evidence()
         self.farewell = Farewell(config.swim, self.swim, outbox, rng)
         self.view_changes = PerMinute()

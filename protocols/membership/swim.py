@@ -8,7 +8,7 @@ refute), and by this node's own failed probes. Only this file changes rows; it n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from protocols.config import NodeConfig
 from protocols.core import Endpoint, Instant, NodeId
@@ -82,6 +82,8 @@ class Swim:
         """Words about members that no honest node says, or that cannot be true (`plausible.py`)."""
         self.to_ask: dict[NodeId, Endpoint] = {}
         """Members of whom others say what only they themselves can say (`disputes.py`)."""
+        self.on_met: Callable[[NodeId], None] = lambda node_id: None
+        """Told of every member that is met for the first time, or again after it was forgotten."""
         self._id = config.node_id
         self._retransmits_for = 0
         self._retransmits = 1
@@ -307,6 +309,7 @@ class Swim:
             return
         member = Member(announcement_in(update), update.precedence, update.node_id, now)
         self.table.insert(member)
+        self.on_met(update.node_id)
         self._became_alive(now, None, member, update, size_bound(update))
 
     def _believe(self, now: Instant, row: Member, update: Update, speaker: NodeId) -> None:

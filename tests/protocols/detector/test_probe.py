@@ -19,7 +19,7 @@ from protocols.membership.member import State
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull
 from protocols.membership.rumours import EventDigest
 from tests.protocols.detector.probe_kit import host_among, next_ping, pinged
-from tests.protocols.harness import Host, World, accuse, endpoint_of, id_of
+from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
 SECOND = NANOS_PER_S
 CONFIG = SwimConfig()
@@ -65,6 +65,48 @@ def test_each_round_reaches_everybody_once_in_an_order_of_its_own_at_every_node(
     assert all(sorted(order) == sorted(members) for order in orders)
     assert len({tuple(order) for order in orders}) == len(orders)
     assert members not in orders
+
+
+def probes_until(host: Host, name: str) -> int:
+    """How many members the node probes until it is the turn of `name`; all of them answer."""
+    for number in itertools.count(1):
+        to, ping = next_ping(host)
+        host.hears(to, Ack(ping.probe))
+        if to.node_id == id_of(name):
+            return number
+    raise AssertionError
+
+
+def test_a_newcomer_gets_a_random_place_in_the_round_and_not_the_end_of_it() -> None:
+    """SWIM section 4.3. Else nobody would watch it in its first minutes in a large mesh."""
+    waits: list[int] = []
+    for seed in range(30):
+        host = World(seed).add("a").start()
+        host.world.run(0.001)
+        host.hears(endpoint_of("z"), Gossip(tuple(alive(f"n{number}") for number in range(20))))
+        for _ in range(10):
+            to, ping = next_ping(host)
+            host.hears(to, Ack(ping.probe))
+        host.hears(endpoint_of("z"), Gossip((alive("x"),)))
+        waits.append(probes_until(host, "x"))
+    in_this_round = [wait for wait in waits if wait <= 11]
+    assert 8 <= len(in_this_round) <= 22
+    assert len(set(in_this_round)) >= 5
+    assert all(11 <= wait <= 31 for wait in waits if wait not in in_this_round)
+
+
+@pytest.mark.parametrize("count", [3, 50])
+def test_newcomers_without_end_make_no_round_without_end(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.detector.probe.MEMBERS_MAX", 10)
+    prober = Prober(CONFIG, Random(1), LocalHealth(CONFIG))
+    for number in range(count):
+        prober.add(f"m{number}")
+    prober.start(0)
+    pings: list[str] = []
+    while not pings or pings[-1] != "next":
+        pings.append(prober.fire(prober.deadline, lambda: ["next"], lambda node_id: True).ping)
+        prober.acked(pings[-1], prober.seq)
+    assert len(pings) == min(count, 10) + 1
 
 
 def test_one_member_is_probed_in_each_interval() -> None:
