@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from protocols.core import NANOS_PER_MS
 from protocols.limits import UPDATES_BYTES_MAX, UPDATES_PER_PACKET_MAX
 from protocols.membership.gossip import OUTDATED_MAX, GossipQueue, decimal_digits
 from protocols.membership.member import Alive, Profile, State, Update, precedence_of, size_bound
-from tests.protocols.harness import accuse, id_of
+from protocols.membership.messages import Gossip
+from tests.protocols.harness import World, accuse, alive, endpoint_of, id_of
 
 
 def queue_of(*names: str) -> GossipQueue:
@@ -165,3 +168,21 @@ def test_the_queue_against_a_plain_list(steps: list[Update | tuple[int, int]], l
     for packet in drained(queue, limit):
         took(packet, 1, limit)
     assert news == {}
+
+
+# Of a node.
+
+
+def test_news_goes_to_three_members_every_200_ms_as_often_as_the_size_of_the_mesh_says() -> None:
+    world = World()
+    host, *_ = world.mesh(*(f"n{number}" for number in range(20)), settle_s=25)
+    world.lets_through = lambda source, target, message: not isinstance(message, Gossip)
+    sent: list[tuple[int, str]] = []
+    world.on_said = lambda who, message: (
+        sent.append((world.now, who.said[-1][0].node_id)) if who is host and isinstance(message, Gossip) else None
+    )
+    host.hears(endpoint_of("z"), Gossip((alive("x"),)))
+    world.run(0.9)
+    times = sorted({at for at, _ in sent})
+    assert [len({to for at, to in sent if at == each}) for each in times] == [3, 3, 3]
+    assert [later - earlier for earlier, later in pairwise(times)] == [200 * NANOS_PER_MS] * 2

@@ -61,6 +61,16 @@ def test_a_node_exchanges_tables_as_often_as_the_size_of_its_mesh_says(here: int
     assert len([target for target in sent if target.node_id]) == pytest.approx(exchanges, abs=1)
 
 
+def test_tables_are_exchanged_with_members_that_are_alive_and_not_with_suspects() -> None:
+    healer, table, me = lonely_healer(here=5)
+    for name in ("n1", "n2", "n3"):
+        row = table.rows[id_of(name)]
+        table.believe(0, row, row.alive, with_state(row.precedence, State.SUSPECT), id_of("a"))
+    interval = config_of("a").swim.push_pull_interval
+    sent = [target for turn in range(1, 61) for target in healer.fire((1 + turn) * interval, table, me)]
+    assert {target.node_id for target in sent} == {id_of("n4")}
+
+
 # Joining.
 
 
