@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 NODES_ASKED_MAX = 128
 UPDATES_PER_PACKET = 9
-"""How many announcements of the longest usual kind (about 140 bytes) fit a packet's 1,280 bytes of gossip."""
+"""How many announcements fit a packet's gossip (`UPDATES_BYTES_MAX`): up to 133 bytes each; simulated ones take 100."""
 
 
 def agreement_bound(config: SwimConfig, members: int) -> Instant:
