@@ -7,7 +7,7 @@ from typing import Any
 from meshnode.calls import Caller
 from meshnode.mcp import event_schemas as schemas
 from meshnode.mcp.bounds import ANSWER_SECONDS, CALL_SECONDS_MAX
-from meshnode.mcp.toolset import READS, Hints, Mesh, NoAnswer, ToolSpec
+from meshnode.mcp.toolset import READS, Hints, Mesh, ToolSpec
 from protocols.membership.event_views import (
     AnswerQuery,
     AskQuery,
@@ -31,11 +31,7 @@ class EventTools:
         self._mesh = Mesh(caller)
 
     async def send_event(self, arguments: schemas.SendEventArguments) -> schemas.SentEvent:
-        try:
-            sent = await self._mesh.ask(SendEvent(arguments.name, arguments.payload), EventSent)
-        except NoAnswer as failure:
-            failure.next_step = "Look with mesh_read_events whether it was sent before you send it again"
-            raise
+        sent = await self._mesh.ask(SendEvent(arguments.name, arguments.payload), EventSent)
         return schemas.SentEvent(ltime=sent.ltime, members=sent.members)
 
     async def read_events(self, arguments: schemas.ReadEventsArguments) -> schemas.Events:
@@ -94,6 +90,7 @@ def event_specs(caller: Caller) -> tuple[ToolSpec[Any, Any], ...]:
             arguments=schemas.SendEventArguments,
             answer=schemas.SentEvent,
             run=tools.send_event,
+            if_unknown="Look with mesh_read_events whether it was sent before you send it again",
         ),
         ToolSpec(
             name="mesh_read_events",

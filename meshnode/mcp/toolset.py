@@ -97,6 +97,8 @@ class ToolSpec(Generic[ArgumentsT, AnswerT]):
     answer: type[AnswerT]
     run: Callable[[ArgumentsT], Awaitable[AnswerT]]
     content: Callable[[AnswerT], list[ContentBlock]] | None = None
+    if_unknown: str = ""
+    """What to do where it is not known whether a call took effect, if asking again is not the thing."""
 
     def announce(self) -> Tool:
         """The tool as `tools/list` shows it."""
@@ -216,16 +218,23 @@ async def _bounded_call(by_name: dict[str, ToolSpec[Any, Any]], params: CallTool
         raise ToolFailure(
             "no_such_tool", f"There is no tool named {params.name[:80]}", f"Use one of {', '.join(by_name)}"
         )
-    with anyio.move_on_after(CALL_SECONDS_MAX):
-        return await spec.call(params.arguments or {})
+    try:
+        with anyio.move_on_after(CALL_SECONDS_MAX):
+            return await spec.call(params.arguments or {})
+        raise _late(spec)
+    except NoAnswer as failure:
+        failure.next_step = spec.if_unknown or failure.next_step
+        raise
+
+
+def _late(spec: ToolSpec[Any, Any]) -> NoAnswer:
     late = f"The mesh did not answer within {CALL_SECONDS_MAX:g} s"
     if spec.hints.read_only:
-        raise NoAnswer("no_answer", late, "Look at mesh_get_status, then ask again")
-    raise NoAnswer(
-        "no_answer",
-        f"{late}. What was asked may or may not have taken effect",
-        "Look at mesh_list_tasks; asking again with the same idempotency_key runs nothing twice",
-    )
+        return NoAnswer("no_answer", late, "Look at mesh_get_status, then ask again")
+    next_step = "Look at mesh_list_tasks; asking again with the same idempotency_key runs nothing twice"
+    if spec.hints.idempotent:
+        next_step = "Look at mesh_get_status, then ask again: that is safe"
+    return NoAnswer("no_answer", f"{late}. What was asked may or may not have taken effect", next_step)
 
 
 def _error(failure: ToolFailure) -> CallToolResult:

@@ -391,12 +391,13 @@ async def test_no_call_outlasts_its_bound_when_the_mesh_is_silent(
     tool: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with client_of(Silent()) as client:
-        await client.list_tools()
+        takes = {each.name: each.input_schema["properties"] for each in (await client.list_tools()).tools}
         start = trio.current_time()
         text = await refusal(client, tool, **ARGUMENTS[tool])
         assert trio.current_time() - start <= CALL_SECONDS_MAX
         assert "no_answer" in text
         assert ("may or may not have taken effect" in text) is not HINTS[tool][0]
+        assert ("idempotency_key" in text) is ("idempotency_key" in takes[tool])
 
 
 @pytest.mark.parametrize("wait_s", [0, 50])
