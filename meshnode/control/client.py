@@ -147,7 +147,8 @@ class ControlClient:
         return MeshError(
             "unknown",
             "The daemon went away before it answered; the request may or may not have taken effect.",
-            f"Start it with `meshnode up --dir {self._directory}` and ask again with the same idempotency key.",
+            f"Start it with `meshnode up --dir {self._directory}` and ask again; a task that has an idempotency key "
+            "is not run twice.",
             ExitCode.UNKNOWN,
         )
 
@@ -162,8 +163,8 @@ class ControlClient:
         return MeshError(
             "unknown",
             f"The daemon did not answer within {bound_s:g} s; the request may or may not have taken effect.",
-            f"See whether it is well with `meshnode doctor --dir {self._directory}`, then ask again with the same "
-            "idempotency key.",
+            f"See whether it is well with `meshnode doctor --dir {self._directory}`, then ask again; a task that "
+            "has an idempotency key is not run twice.",
             ExitCode.UNKNOWN,
         )
 
