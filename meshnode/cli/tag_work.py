@@ -50,7 +50,7 @@ def _read_tags(words: tuple[str, ...]) -> dict[str, str]:
 def _read_keys(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if "=" in word:
-            key = word.partition("=")[0]
+            key, _ = parse_tag(word)
             raise BadTags("bad_tags", f"To unset a tag takes its key alone, not {word!r}.", f"Write {key}.")
         check_key(word)
     return tuple(dict.fromkeys(words))

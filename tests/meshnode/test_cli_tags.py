@@ -72,7 +72,8 @@ async def test_tags_are_shown_set_and_unset(root: Path) -> None:
         (("set", "x=a\x1bb"), "control characters"),
         (("set", "x=" + "v" * 129), "129 bytes"),
         (("set", "x=1", "x=2"), "given twice"),
-        (("unset", "x=1"), "key alone"),
+        (("unset", "x=1"), "Write x."),
+        (("unset", "=1"), "'' is no key"),
         (("sett", "x"), "'set'"),
     ],
 )
