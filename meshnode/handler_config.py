@@ -26,6 +26,9 @@ _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
+QUOTED_CHARS_MAX = 2000
+"""Of a complaint: the longest path, and enough of what is wrong to find it."""
+
 _Table = TypeVar("_Table", bound=Struct)
 
 Concurrency = Annotated[int, Meta(ge=1, le=256)]
@@ -66,7 +69,7 @@ HandlerConfig: TypeAlias = PythonHandler | ExecHandler
 
 
 class McpServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One table of `[mcp_servers.NAME]`: an MCP server over stdio, started when it is first needed."""
+    """One table of `[mcp_servers.NAME]`: an MCP server over stdio, started with the node and kept."""
 
     command: str
     args: tuple[str, ...] = ()
@@ -182,4 +185,11 @@ def unknown_key(origin: str, key: str, valid: Iterable[str]) -> NoReturn:
 
 
 def refuse(origin: str, what: str, hint: str) -> NoReturn:
-    raise MeshError("bad_config", f"{origin}: {what}.", hint, ExitCode.USAGE)
+    text = _shortened(f"{origin}: {what}").removesuffix(".")
+    raise MeshError("bad_config", f"{text}.", _shortened(hint), ExitCode.USAGE)
+
+
+def _shortened(text: str) -> str:
+    """What is quoted from a file may be all of it."""
+    half = QUOTED_CHARS_MAX // 2
+    return text if len(text) <= QUOTED_CHARS_MAX else f"{text[:half]} … {text[-half:]}"

@@ -217,6 +217,18 @@ def test_a_file_that_is_no_text_or_too_large_or_unreadable(tmp_path: Path) -> No
     assert "cannot be read" in complaint(tmp_path)
 
 
+@pytest.mark.parametrize("toml", ["k" * 900_000 + " = 1", f'zone = "{"z" * 900_000}"', f'name = "{"n" * 900_000}"'])
+def test_no_complaint_is_as_long_as_the_file(tmp_path: Path, toml: str) -> None:
+    text = complaint(tmp_path, toml)
+    assert str(tmp_path / "meshnode.toml") in text
+    assert toml[:100].strip(" =") in text or "must be" in text
+    assert len(text) < 5000
+
+
+def test_a_complaint_is_one_sentence(tmp_path: Path) -> None:
+    assert ".." not in complaint(tmp_path, 'tags = ["GPU"]').replace(str(tmp_path), "")
+
+
 def test_what_is_announced_is_bounded(tmp_path: Path) -> None:
     def handlers(count: int, name: str) -> str:
         return "".join(f'[handlers.{name}{i}]\nexecutor = "exec"\nargv = ["true"]\n' for i in range(count))
