@@ -9,7 +9,6 @@
       listen             address of the last start
       address            address that peers were told at the last start
       mcp.token          bearer token of MCP over HTTP, 0600
-      meshnode.log       the daemon's log
 
 Decides names, modes and the single-instance rule. Never reads what the files mean. The lock belongs to the open file
 and goes with the process, however it ends, so there is no stale lock to remove.
@@ -71,10 +70,6 @@ class DataDir:
     @property
     def lock(self) -> Path:
         return self.root / "lock"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "meshnode.log"
 
     @property
     def mcp_token(self) -> Path:
