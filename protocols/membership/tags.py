@@ -118,7 +118,7 @@ def check_key(key: str) -> None:
     if is_reserved(key):
         raise BadTags(
             "reserved_tag",
-            f"The tag {key!r} begins with a dot; those are reserved for meshnode itself.",
+            f"The tag {_short(key)!r} begins with a dot; those are reserved for meshnode itself.",
             "Choose a key that begins with a letter.",
         )
     if len(key) > TAG_KEY_CHARS_MAX or not _KEY.match(key):
@@ -171,8 +171,8 @@ def own_tags(tags: Mapping[str, str]) -> Tags:
 def merged(configured: Tags, changed: Tags) -> tuple[Tags, tuple[str, ...]]:
     """What a node announces of what its configuration says and what was changed at run time, and the keys left out.
 
-    A change wins over the configuration. What was changed fits by itself; tags that were configured since then, and no
-    longer fit beside it, are left out, the last in order first.
+    A change wins over the configuration. What was changed fits by itself; of the tags that were configured since then,
+    in order of their keys, each that has no room beside it and those before is left out.
     """
     tags = dict(changed)
     left_out: list[str] = []
