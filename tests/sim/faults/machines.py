@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from protocols.core import Command, Instant, Outcome
+from sim.checkers import Checker
 from sim.faults.fault import Fault
 from sim.faults.timeline import Timeline
 from sim.process import Process
 from sim.scenario import Run, Scenario
 from sim.world import World
 from tests.sim.simkit import Small
+
+CommandT = TypeVar("CommandT", bound=Command)
 
 
 class Struck:
@@ -37,15 +43,31 @@ class Struck:
         return self.world.processes[index]
 
 
-def settled(scenario: Scenario) -> Run:
+def settled(scenario: Scenario, checkers: tuple[type[Checker], ...] | None = None) -> Run:
     """A run of `scenario` from beginning to end."""
-    one = Run(scenario)
+    one = Run(scenario, checkers)
     one.start()
     one.faults_phase()
     one.heal()
     one.settle()
     one.finish()
     return one
+
+
+def answered(
+    scenario: Scenario, kind: type[CommandT], *checkers: type[Checker]
+) -> tuple[Run, list[tuple[str, CommandT, Outcome]]]:
+    """A settled run, and every command of a kind that a node was given: the node, the command, and what came of it."""
+    seen: list[tuple[str, CommandT, Outcome]] = []
+
+    class Answers(Checker):
+        name = "answers"
+
+        def on_reply(self, now: Instant, process: Process, command: Command, outcome: Outcome) -> None:
+            if isinstance(command, kind):
+                seen.append((process.name, command, outcome))
+
+    return settled(scenario, (Answers, *checkers)), seen
 
 
 def held(one: Run) -> bool:

@@ -6,18 +6,17 @@ import pytest
 from msgspec.structs import replace
 
 from protocols.config import HandlerSpec
-from protocols.core import Command, Instant, Outcome, Unknown
+from protocols.core import Unknown
 from protocols.membership.tagging import Reconfigured
 from protocols.node import Node
 from protocols.reconfiguring import Reconfigure
-from sim.checkers import Checker, OneResult, RingOwners
+from sim.checkers import OneResult, RingOwners
 from sim.errors import ScenarioError
 from sim.faults import Crash, Halves, Reconfiguring
 from sim.inspect import own_row, rows_of
-from sim.process import Process
 from sim.scenario import Scenario
-from sim.scenario.run import Run, run
-from sim.world import World
+from sim.scenario.run import run
+from tests.sim.faults.machines import answered, settled
 
 CHANGED = Scenario(
     nodes=5,
@@ -27,44 +26,13 @@ CHANGED = Scenario(
 )
 
 
-class Answers(Checker):
-    """Collects what came of every configuration."""
-
-    name = "answers"
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.seen: list[tuple[str, Reconfigure, Outcome]] = []
-
-    def on_reply(self, now: Instant, process: Process, command: Command, outcome: Outcome) -> None:
-        if isinstance(command, Reconfigure):
-            self.seen.append((process.name, command, outcome))
-
-
-def driven(scenario: Scenario, *checkers: type[Checker]) -> Run:
-    one = Run(scenario, checkers)
-    one.start()
-    one.faults_phase()
-    one.heal()
-    one.settle()
-    one.finish()
-    return one
-
-
-def answers_of(one: Run) -> list[tuple[str, Reconfigure, Outcome]]:
-    checker = one.world.watch.checkers[0]
-    assert isinstance(checker, Answers)
-    return checker.seen
-
-
 def names(handlers: tuple[HandlerSpec, ...]) -> tuple[str, ...]:
     return tuple(handler.name for handler in handlers)
 
 
 def test_what_is_configured_is_announced_everywhere_and_every_task_is_done() -> None:
-    one = driven(CHANGED, Answers, OneResult, RingOwners)
+    one, seen = answered(CHANGED, Reconfigure, OneResult, RingOwners)
     assert one.world.watch.violations == []
-    seen = answers_of(one)
     changed = {name for name, _, _ in seen}
     assert len(changed) == 3
     assert {type(outcome) for _, _, outcome in seen} == {Reconfigured, Unknown}
@@ -87,7 +55,7 @@ def test_what_is_configured_is_announced_everywhere_and_every_task_is_done() -> 
 
 
 def test_when_all_are_changed_one_offers_everything_in_the_end() -> None:
-    one = driven(replace(CHANGED, faults=(Reconfiguring(3, 40, 5, every_s=0.5),)), OneResult)
+    one = settled(replace(CHANGED, faults=(Reconfiguring(3, 40, 5, every_s=0.5),)), (OneResult,))
     assert one.world.watch.violations == []
     everything = names(CHANGED.handlers)
     assert any(names(process.config.handlers) == everything for process in one.world.processes)
@@ -95,8 +63,8 @@ def test_when_all_are_changed_one_offers_everything_in_the_end() -> None:
 
 def test_changes_are_the_same_whatever_else_goes_wrong() -> None:
     def commands(*others: Crash | Halves) -> list[str]:
-        one = driven(replace(CHANGED, faults=(replace(CHANGED.faults[0], salt=9), *others)), Answers)
-        return [f"{name} {command}" for name, command, _ in answers_of(one)]
+        _, seen = answered(replace(CHANGED, faults=(replace(CHANGED.faults[0], salt=9), *others)), Reconfigure)
+        return [f"{name} {command}" for name, command, _ in seen]
 
     undisturbed = commands()
     assert len(undisturbed) > 60
