@@ -178,6 +178,11 @@ def test_a_suspect_is_dead_when_the_formula_says(accusers: tuple[str, ...], seco
         assert took <= seconds + 0.001
 
 
+def test_a_suspect_has_longer_in_a_larger_mesh() -> None:
+    host, since = doubting("n1", "n2", "n3", members=60)
+    assert seconds_to_the_verdict(host, since) == pytest.approx(4 * math.log10(60), abs=0.001)
+
+
 def test_the_same_accuser_twice_shortens_nothing() -> None:
     host, since = doubting("n1", "n1", "n1")
     host.world.run(4.5)
