@@ -57,6 +57,8 @@ PROFILES: dict[ProfileName, SwimConfig] = {"lan": LAN, "wan": WAN, "local": LOCA
 SECONDS_MAX = 7 * 24 * 3600.0
 PUSH_PULLS_REMEMBERED = 4
 """Exchanges of tables after which a member that died is still remembered, at least."""
+HEALS_REMEMBERED = 4
+"""Tries of the dead and the seeds, by turns, for which a member that died is still remembered, at least."""
 _COUNTS = {
     "indirect_probes": (0, 16),
     "health_max": (0, 32),
@@ -169,6 +171,12 @@ def _unfit(config: SwimConfig) -> Iterator[str]:
         yield (
             f"remember_dead_s is {_seconds(config.remember_dead)} and gossip_to_the_dead_s "
             f"{_seconds(config.gossip_to_the_dead)}: nobody can be told what is forgotten."
+        )
+    if config.remember_dead < HEALS_REMEMBERED * config.heal_interval:
+        yield (
+            f"remember_dead_s is {_seconds(config.remember_dead)} and heal_interval_s "
+            f"{_seconds(config.heal_interval)}: the dead must be remembered for {HEALS_REMEMBERED} tries at least, or "
+            "those behind a cut are forgotten before anybody has looked whether they are back."
         )
     if config.view_quiet > config.view_wait_max:
         yield (

@@ -58,6 +58,11 @@ def test_views_are_published_at_the_pace_of_the_profile(profile: ProfileName, ex
     assert views == expected
 
 
+def test_everything_that_nodes_are_told_can_be_set() -> None:
+    settable = {name.removesuffix("_s") for name in MembershipSettings.__struct_fields__} - {"profile"}
+    assert settable == set(SwimConfig.__struct_fields__)
+
+
 def test_a_setting_changes_that_one_alone() -> None:
     config = MembershipSettings(profile="wan", probe_timeout_s=2.5, indirect_probes=5, remember_dead_s=3600).swim()
     assert (config.probe_timeout, config.indirect_probes, config.remember_dead) == (2500 * MS, 5, 3600 * S)
@@ -76,6 +81,7 @@ def test_a_setting_changes_that_one_alone() -> None:
         (MembershipSettings(heal_interval_s=0.01), "would be flooded"),
         (MembershipSettings(join_retry_interval_s=0.01), "would be flooded"),
         (MembershipSettings(remember_dead_s=100), "brings it back as alive"),
+        (MembershipSettings(heal_interval_s=21_601), "remembered for 4 tries at least"),
         (MembershipSettings(gossip_to_the_dead_s=90_000), "nobody can be told what is forgotten"),
         (MembershipSettings(gossip_fanout=0), "gossip_fanout = 0: it must be from 1 to 16"),
         (MembershipSettings(indirect_probes=17), "indirect_probes = 17: it must be from 0 to 16"),

@@ -153,7 +153,7 @@ def test_any_cut_is_mended_within_the_bound() -> None:
 
 def test_a_mesh_that_never_tries_its_dead_again_stays_split() -> None:
     arm = f"{CUTS[0]}, long"
-    settings = MembershipSettings(heal_interval_s=7 * 24 * 3600)
+    settings = MembershipSettings(heal_interval_s=6 * 3600)
     samples = measured(Healing(settings), [(arm, 6, range(1))])
     assert samples.total(arm, 6, "merged") == 0
     assert samples.values(arm, 6, "merged_s")[0] > merge_bound_s(settings.swim(), 6)
