@@ -45,6 +45,16 @@ def test_every_member_is_probed_within_2n_minus_1_intervals(count: int, seed: in
         assert all(interval - probed <= 2 * count - 1 for probed in last.values())
 
 
+def test_nodes_that_start_together_do_not_probe_in_step() -> None:
+    begins: list[int] = []
+    for seed in range(20):
+        prober = Prober(CONFIG, Random(seed), LocalHealth(CONFIG))
+        prober.start(0)
+        begins.append(prober.deadline)
+    assert all(0 <= begin < CONFIG.probe_interval for begin in begins)
+    assert max(begins) - min(begins) > CONFIG.probe_interval // 2
+
+
 def probed_in_turn(seed: int, members: list[str], rounds: int) -> list[list[str]]:
     """Whom a node probes in each of so many rounds."""
     prober = Prober(CONFIG, Random(seed), LocalHealth(CONFIG))
