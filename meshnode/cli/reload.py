@@ -48,10 +48,11 @@ def reloaded(directory: Path) -> Report:
     try:
         answer = ask(directory, Reload(), Reloaded)
     except MeshError as error:
-        if error.code != "bad_config":
+        if error.code not in ("bad_config", "slow_config"):
             raise
         message = f"{error.message} Nothing has changed: the node goes on as it was."
-        raise MeshError(error.code, message, error.next_step, ExitCode.USAGE) from None
+        status = ExitCode.USAGE if error.code == "bad_config" else error.exit_code
+        raise MeshError(error.code, message, error.next_step, status) from None
     return Report(fields_of(answer), lambda: reloaded_text(answer))
 
 

@@ -48,6 +48,7 @@ async def test_a_bad_file_is_a_configuration_error_and_leaving_a_refusal(root: P
     desk = Desk()
     desk.reloads = [
         Refused("bad_config", "meshnode.toml: has no setting `zoone`.", "Did you mean `zone`?"),
+        Refused("slow_config", "The configuration could not be read within 10 s.", "See that it is a plain file."),
         Refused("leaving", "This node is leaving.", "Do it when it has been started again."),
     ]
     async with serving(root, desk):
@@ -56,6 +57,9 @@ async def test_a_bad_file_is_a_configuration_error_and_leaving_a_refusal(root: P
         assert "zoone" in run.err
         assert "Nothing has changed" in run.err
         assert "next: Did you mean" in run.err
+        run = await meshnode(root, "reload")
+        assert run.status == ExitCode.FAILED
+        run.assert_told("within 10 s", "Nothing has changed")
         run = await meshnode(root, "reload")
         assert run.status == ExitCode.FAILED
         assert "leaving" in run.err
