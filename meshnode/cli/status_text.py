@@ -69,8 +69,8 @@ def _membership_lines(membership: MembershipStatus) -> list[tuple[str, str]]:
     else:
         health = "well"
     accused = membership.refutations
-    times = "never" if not accused else "once" if accused == 1 else f"{accused} times"
-    suspicions = f"{membership.suspicions_open} open; this node itself was accused {times}"
+    times = "never accused" if not accused else "accused once" if accused == 1 else f"accused {accused} times"
+    suspicions = f"{membership.suspicions_open} open; this node itself was {times}"
     probes = f"{membership.probes}, {membership.probes_failed} failed"
     if membership.probe_rtt_window:
         median, p99 = (
