@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocols.core import NANOS_PER_S
 from protocols.detector.confirm import CHECK_SEQ_BASE, COUNT_BITS, Confirmer, Gathered, Question
 from protocols.detector.messages import AskReach, Reach, Reached
 from protocols.membership.member import State, precedence_of
@@ -10,6 +11,7 @@ from protocols.outbox import Outbox
 from tests.protocols.harness import Host, World, alive, endpoint_of, id_of
 
 OTHERS = ("b", "c", "d", "e")
+SECOND = NANOS_PER_S
 
 
 class Questioner:
@@ -39,12 +41,36 @@ class Questioner:
             self.gathered.append(gathered)
 
 
-def questioner(*names: str) -> Questioner:
+def knowing(*names: str) -> Host:
     """A node that knows `names`, none of which exists: a test speaks for them."""
     host = World().add("a").start()
     host.world.run(0.001)
-    host.hears(endpoint_of("z"), Gossip(tuple(alive(name) for name in names)))
-    return Questioner(host)
+    for name in names:
+        host.hears(endpoint_of("z"), Gossip((alive(name),)))
+    return host
+
+
+def questioner(*names: str) -> Questioner:
+    """The same, that asks."""
+    return Questioner(knowing(*names))
+
+
+def pair(*, answered: bool = False) -> tuple[World, Host, Host]:
+    """A mesh of three, and two of them, a and b: the one has had no answer of the other for a second, so that it has to
+    try, or with `answered` has had one within half a second."""
+    world = World()
+    host, other, _ = world.mesh("a", "b", "c")
+    world.run_until(lambda: fresh_for(host, "b") < SECOND // 2 if answered else fresh_for(host, "b") > SECOND)
+    return world, host, other
+
+
+def bereaved() -> tuple[World, Host, Host]:
+    """The same two, of which the other has crashed, and the one takes it for dead."""
+    world = World()
+    host, other, _ = world.mesh("a", "b", "c")
+    other.crash()
+    world.run_until(lambda: host.sees("b") is State.DEAD)
+    return world, host, other
 
 
 def ids(*names: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Carrier, Message, Send
+from protocols.core import NANOS_PER_MS, Carrier, Message, Send
 from protocols.detector.confirm import (
     ANSWER_WITHIN,
     ASKED_MAX,
@@ -24,20 +24,20 @@ from protocols.membership.messages import Ack, Gossip, Ping, StreamPing
 from protocols.outbox import NEVER
 from tests.protocols.detector.confirm_kit import (
     OTHERS,
+    SECOND,
     answers,
     asked,
-    fresh_for,
+    bereaved,
     ids,
+    knowing,
     numbered,
+    pair,
     questioner,
     silent,
     told,
     tries,
 )
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
-
-SECOND = NANOS_PER_S
-
 
 # The question.
 
@@ -164,9 +164,7 @@ def test_it_ends_once_with_what_a_plain_count_gives(needed: int, said: list[tupl
 
 
 def test_it_pings_and_tells_that_it_was_answered() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    world, host, _ = pair()
     asked(host, "b")
     assert (told(host), len(tries(host, "b"))) == ([], 1)
     world.run_until(lambda: bool(told(host)), 0.01)
@@ -176,9 +174,7 @@ def test_it_pings_and_tells_that_it_was_answered() -> None:
 
 
 def test_who_answered_a_moment_ago_is_not_bothered() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") < SECOND // 2)
+    _, host, _ = pair(answered=True)
     asked(host, "b")
     [message] = told(host)
     assert (message.reach, message.answered_ms < 500) == (Reach.ANSWERS, True)
@@ -186,19 +182,14 @@ def test_who_answered_a_moment_ago_is_not_bothered() -> None:
 
 
 def test_who_answered_a_moment_ago_and_then_did_not_is_tried() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") < SECOND // 2)
+    world, host, _ = pair(answered=True)
     host.node.membership.evidence.unanswered(world.now + 1, id_of("b"), world.now + 1)
     asked(host, "b")
     assert (told(host), len(tries(host, "b"))) == ([], 1)
 
 
 def test_a_dead_node_is_tried_several_times_and_the_silence_grows_with_every_question() -> None:
-    world = World()
-    host, other, _ = world.mesh("a", "b", "c")
-    other.crash()
-    world.run_until(lambda: host.sees("b") is State.DEAD)
+    world, host, _ = bereaved()
     world.run(60)
     host.hush()
     began = world.now
@@ -218,10 +209,7 @@ def test_a_dead_node_is_tried_several_times_and_the_silence_grows_with_every_que
 
 
 def test_a_silence_is_over_when_the_member_is_back() -> None:
-    world = World()
-    host, other, _ = world.mesh("a", "b", "c")
-    other.crash()
-    world.run_until(lambda: host.sees("b") is State.DEAD)
+    world, host, other = bereaved()
     asked(host, "b", 1)
     world.run_until(lambda: bool(told(host)), 3)
     assert told(host)[0].silent_ms >= 1000
@@ -233,9 +221,7 @@ def test_a_silence_is_over_when_the_member_is_back() -> None:
 
 
 def test_one_lost_packet_is_no_silence() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    world, host, _ = pair()
     lost: list[Message] = []
 
     def lose_the_first(source: Host, target: Host, message: Message) -> bool:
@@ -252,9 +238,7 @@ def test_one_lost_packet_is_no_silence() -> None:
 
 
 def test_a_stream_will_do_where_no_datagram_comes_through() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    world, host, _ = pair()
     world.lets_through = lambda source, target, message: message.carrier is Carrier.STREAM
     asked(host, "b")
     world.run_until(lambda: bool(told(host)), 3)
@@ -290,15 +274,11 @@ def test_of_strangers_of_who_left_and_of_itself_it_tells_without_a_ping() -> Non
 
 
 def test_it_tells_who_accuses() -> None:
-    world = World()
-    host = world.add("a").start()
-    world.run(0.001)
-    crowd = tuple(alive(name) for name in (*OTHERS, "x"))
-    host.hears(endpoint_of("z"), Gossip(crowd))
+    host = knowing(*OTHERS, "x")
     host.hears(endpoint_of("b"), Gossip((accuse("x", State.SUSPECT, by="b"),)))
     host.hears(endpoint_of("c"), Gossip((accuse("x", State.SUSPECT, by="c"),)))
     asked(host, "x")
-    world.run_until(lambda: bool(told(host)), 3)
+    host.world.run_until(lambda: bool(told(host)), 3)
     assert told(host)[0].accusers == ids("b", "c")
 
 
@@ -306,27 +286,20 @@ def test_it_tells_who_accuses() -> None:
 
 
 def test_one_check_serves_all_who_ask_and_only_so_many_wait() -> None:
-    world = World()
-    host = world.add("a").start()
-    world.run(0.001)
-    host.hears(endpoint_of("z"), Gossip((alive("x"),)))
+    host = knowing("x")
     host.hush()
     for number in range(WAITING_MAX + 3):
         asked(host, "x", number)
     assert [message.question for message in told(host)] == [WAITING_MAX, WAITING_MAX + 1, WAITING_MAX + 2]
     assert {message.reach for message in told(host)} == {Reach.UNKNOWN}
-    world.run(2)
+    host.world.run(2)
     assert len(told(host)) == WAITING_MAX + 3
     assert len(tries(host, "x")) == CHECK_PINGS
 
 
 def test_a_flood_of_questions_costs_a_bounded_number_of_pings() -> None:
-    world = World()
-    host = world.add("a").start()
-    world.run(0.001)
     names = [f"m{number}" for number in range(3 * CHECKS_MAX)]
-    for name in names:
-        host.hears(endpoint_of("z"), Gossip((alive(name),)))
+    host = knowing(*names)
     host.hush()
     for name in names:
         asked(host, name)
@@ -335,10 +308,7 @@ def test_a_flood_of_questions_costs_a_bounded_number_of_pings() -> None:
 
 
 def test_an_ack_counts_only_from_the_one_that_was_pinged() -> None:
-    world = World()
-    host = world.add("a").start()
-    world.run(0.001)
-    host.hears(endpoint_of("z"), Gossip((alive("x"), alive("y"))))
+    host = knowing("x", "y")
     host.hush()
     asked(host, "x")
     [ping] = tries(host, "x")

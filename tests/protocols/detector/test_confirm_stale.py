@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import msgspec
 
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Send
+from protocols.core import NANOS_PER_MS, Send
 from protocols.detector.confirm import CHECK_SEQ_BASE, CHECKS_MAX, COUNT_BITS, Question
 from protocols.detector.evidence import GAP_MAX
 from protocols.detector.messages import AskReach, Reach, Reached
-from protocols.membership.member import GENERATION_MAX, State
+from protocols.membership.member import GENERATION_MAX
 from protocols.membership.messages import Ack, Gossip, Ping
 from protocols.wire import decode_message, encode_message
 from tests.protocols.detector.confirm_kit import (
     OTHERS,
+    SECOND,
     Questioner,
     asked,
-    fresh_for,
+    bereaved,
     ids,
     numbered,
+    pair,
     questioner,
     silent,
     told,
     tries,
 )
-from tests.protocols.harness import World, alive, endpoint_of, id_of
-
-SECOND = NANOS_PER_S
+from tests.protocols.harness import alive, endpoint_of, id_of
 
 
 def test_an_answer_to_an_earlier_life_of_the_asker_is_none() -> None:
@@ -62,9 +62,7 @@ def test_a_silence_of_an_earlier_life_of_the_member_confirms_nothing() -> None:
 
 
 def test_who_slept_through_a_check_begins_it_anew() -> None:
-    world = World()
-    host, *_ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    _, host, _ = pair()
     asked(host, "b")
     [ping] = tries(host, "b")
     # It sleeps for twenty seconds. On waking up timers come first; the answer lies in its socket.
@@ -75,9 +73,7 @@ def test_who_slept_through_a_check_begins_it_anew() -> None:
 
 
 def test_who_slept_tells_no_silence_that_lasted_while_it_slept() -> None:
-    world = World()
-    host, other, _ = world.mesh("a", "b", "c")
-    world.run_until(lambda: fresh_for(host, "b") > SECOND)
+    world, host, other = pair()
     other.crash()
     asked(host, "b")
     host.sleep(20)
@@ -86,10 +82,7 @@ def test_who_slept_tells_no_silence_that_lasted_while_it_slept() -> None:
 
 
 def test_an_old_silence_is_told_as_unknown_where_there_is_no_place_to_try() -> None:
-    world = World()
-    host, other, _ = world.mesh("a", "b", "c")
-    other.crash()
-    world.run_until(lambda: host.sees("b") is State.DEAD)
+    world, host, _ = bereaved()
     host.hears(endpoint_of("z"), Gossip(tuple(alive(f"m{number}") for number in range(CHECKS_MAX))))
 
     def asked_while_busy(number: int) -> Reached:
