@@ -22,9 +22,10 @@ from scripts.benchmarks.agents import MeshnodeAgents, SerfAgents, System, runnin
 from scripts.benchmarks.figures import BenchBroken, Row, Setting
 from scripts.benchmarks.membership_figures import Cut, Idle, Measured, rows_of
 from scripts.benchmarks.mesh import cpu_seconds, resident_mb
-from scripts.benchmarks.networks import LOOPBACK, Network, NoNamespaces, network
+from scripts.benchmarks.networks import LOOPBACK, Network, network
 from scripts.benchmarks.peers import PeerMissing
 from scripts.benchmarks.sightings import Detection, detection, false_positives
+from scripts.namespaces import NoNamespaces
 
 AGENTS = 20
 SETTLE_S = 3.0

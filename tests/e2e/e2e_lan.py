@@ -1,22 +1,20 @@
 """A LAN of one's own: network namespaces on one bridge, where anything may be multicast; and what this machine can do.
 
-Nothing of it reaches the network of the machine: each namespace has its loopback and one link to the bridge. Without
-root it takes user namespaces. Where neither is allowed, `why_no_lan` says so, and tests that need one are skipped.
+Each namespace has its loopback and one link to the bridge. Where none is allowed, `why_no_lan` says so, and tests that
+need one are skipped.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
+from scripts.namespaces import Namespace, NoNamespaces, namespace
+
 MDNS = ("224.0.0.251", 5353)
-AS_ROOT = () if os.geteuid() == 0 else ("--map-root-user",)
 
 
 @cache
@@ -39,82 +37,38 @@ def why_no_loopback_multicast() -> str:
 @cache
 def why_no_lan() -> str:
     """Why no network namespaces can be made here; empty where they can."""
-    for program in ("unshare", "nsenter", "ip"):
-        if shutil.which(program) is None:
-            return f"there is no program {program}"
-    script = "ip link add br0 type bridge && ip link add v0 type veth peer name v1"
-    done = subprocess.run(["unshare", *AS_ROOT, "--net", "sh", "-c", script], capture_output=True, check=False)
-    return f"network namespaces are not allowed: {done.stderr.decode().strip()}" if done.returncode else ""
+    try:
+        with namespace() as here:
+            here.run("ip link add br0 type bridge && ip link add v0 type veth peer name v1")
+    except NoNamespaces as error:
+        return f"network namespaces are not to be had: {error}"
+    return ""
 
 
 class Machine:
-    """A network namespace with one address on the LAN. `prefix` runs a command in it."""
+    """A network namespace with one link to the LAN. `prefix` runs a command in it."""
 
-    def __init__(self, lan: Lan, number: int) -> None:
-        self._lan = lan
-        self.link = f"m{number}"
-        self.holder = lan.hold()
-        lan.inside(f"ip link add {self.link} type veth peer name lan0 netns {self.holder.pid}")
-        lan.inside(f"ip link set {self.link} master br0 up")
-        self.run("ip link set lo up && ip link set lan0 up")
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        return self._lan.enter(self.holder.pid)
-
-    def run(self, script: str) -> None:
-        subprocess.run([*self.prefix, "sh", "-ec", script], check=True, capture_output=True)
+    def __init__(self, inside: Namespace) -> None:
+        self.prefix = inside.prefix
+        self.run = inside.run
 
     def move_to(self, address: str) -> None:
         """Give the machine another address, and no other."""
         self.run(f"ip addr flush dev lan0 && ip addr add {address}/24 dev lan0 && ip route replace default dev lan0")
 
 
-class Lan:
-    """A bridge in a namespace of its own."""
-
-    def __init__(self) -> None:
-        self._holders: list[subprocess.Popen[bytes]] = []
-        self._switch = self._start("unshare", *AS_ROOT, "--net", "cat")
-        self.inside("ip link add br0 type bridge mcast_snooping 0 && ip link set br0 up")
-
-    def _start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """A process that holds a namespace until its stdin is closed; it has it when this returns."""
-        holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._holders.append(holder)
-        assert holder.stdin is not None
-        assert holder.stdout is not None
-        holder.stdin.write(b"there\n")
-        holder.stdin.flush()
-        assert holder.stdout.readline() == b"there\n"
-        return holder
-
-    def hold(self) -> subprocess.Popen[bytes]:
-        """A process in one more namespace."""
-        return self._start(*self.enter(self._switch.pid), "unshare", "--net", "cat")
-
-    def enter(self, pid: int) -> tuple[str, ...]:
-        user = ("--user", "--preserve-credentials") if AS_ROOT else ()
-        return ("nsenter", "--target", str(pid), *user, "--net")
-
-    def inside(self, script: str) -> None:
-        subprocess.run([*self.enter(self._switch.pid), "sh", "-ec", script], check=True, capture_output=True)
-
-    def close(self) -> None:
-        for holder in reversed(self._holders):
-            with suppress(OSError):
-                holder.kill()
-            holder.communicate()
-
-
 @contextmanager
 def lan_of(count: int) -> Iterator[list[Machine]]:
     """Machines at 10.77.0.1 and up, that reach each other and nothing else."""
-    lan = Lan()
-    try:
-        machines = [Machine(lan, number) for number in range(count)]
-        for number, machine in enumerate(machines, 1):
-            machine.move_to(f"10.77.0.{number}")
+    with ExitStack() as stack:
+        switch = stack.enter_context(namespace())
+        switch.run("ip link add br0 type bridge mcast_snooping 0 && ip link set br0 up")
+        machines: list[Machine] = []
+        for number in range(1, count + 1):
+            inside = stack.enter_context(namespace(switch))
+            switch.run(f"ip link add m{number} type veth peer name lan0 netns {inside.pid}")
+            switch.run(f"ip link set m{number} master br0 up")
+            inside.run("ip link set lo up && ip link set lan0 up")
+            machines.append(Machine(inside))
+            machines[-1].move_to(f"10.77.0.{number}")
         yield machines
-    finally:
-        lan.close()

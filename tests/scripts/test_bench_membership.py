@@ -22,7 +22,7 @@ from scripts.benchmarks import membership
 from scripts.benchmarks.agents import running
 from scripts.benchmarks.figures import Row, no_more_than
 from scripts.benchmarks.membership_figures import Cut, Idle, Measured, rows_of
-from scripts.benchmarks.networks import NoNamespaces, Place, network
+from scripts.benchmarks.networks import Place, network
 from scripts.benchmarks.peers import PeerMissing, Peers
 from scripts.benchmarks.sightings import (
     Detection,
@@ -35,6 +35,7 @@ from scripts.benchmarks.sightings import (
     read_serf,
     written_unix_s,
 )
+from scripts.namespaces import NoNamespaces
 
 NAMES = ["n0", "n1", "n2"]
 SERF_STAMP = "    2026/11/21 20:56:13 [INFO] "
