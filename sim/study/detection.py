@@ -70,6 +70,7 @@ class Detection(Experiment):
             rows.append(
                 (
                     *(f"{nodes:,}", samples.seeds(ARM, nodes), shortest, longest),
+                    median(samples.values(ARM, nodes, "doubted_s")),
                     *(median(first), predicted[0], quantile(first, 0.99), predicted[1]),
                     *(median(last), predicted[0] + spread, quantile(last, 0.99), predicted[1] + spread),
                 )
@@ -92,7 +93,7 @@ class Detection(Experiment):
                 Table(
                     "Seconds from the crash; predictions from the formula of the suspicion timeout",
                     (
-                        *("N", "seeds", "T_min", "T_max"),
+                        *("N", "seeds", "T_min", "T_max", "doubted: median"),
                         *("first: median", "predicted", "first: p99", "predicted"),
                         *("last: median", "predicted", "last: p99", "predicted"),
                     ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from msgspec import Struct
 
 Cell: TypeAlias = str | float | None
 """None: there is no such figure."""
-Bound = Literal["at most", "at least", "more than"]
+Bound = Literal["at most", "at least", "under"]
 Point: TypeAlias = tuple[float, float]
 Look = Literal["line", "dashed", "dots"]
 
@@ -29,9 +29,15 @@ class Goal(Struct, frozen=True):
         """Whether the figure is as it should be; None where there is none."""
         if self.figure is None:
             return None
-        if self.bound == "at most":
-            return self.figure <= self.limit
-        return self.figure > self.limit if self.bound == "more than" else self.figure >= self.limit
+        match self.bound:
+            case "at most":
+                return self.figure <= self.limit
+            case "at least":
+                return self.figure >= self.limit
+            case "under":
+                return self.figure < self.limit
+            case unknown:
+                assert_never(unknown)
 
 
 class Table(Struct, frozen=True):

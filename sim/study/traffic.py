@@ -121,7 +121,7 @@ class Traffic(Experiment):
             sizes = [nodes for nodes in samples.sizes_of(arm) if nodes >= FLAT_FROM]
             if sizes:
                 largest = mean(samples.values(arm, sizes[-1], "mean"))
-                goals.append(Goal(f"{arm}: mean at N = {sizes[-1]:,}", largest, "at most", MEAN_MAX, "KB/s"))
+                goals.append(Goal(f"{arm}: mean at N = {sizes[-1]:,}", largest, "under", MEAN_MAX, "KB/s"))
             if len(sizes) > 1:
                 least, *others = [mean(samples.values(arm, nodes, "mean_without")) or 0.0 for nodes in sizes]
                 what = f"{arm}: mean without push-pull, the most of any larger N, of that at N = {sizes[0]:,}"

@@ -157,6 +157,8 @@ def test_the_document_has_the_figures_and_their_verdicts() -> None:
     assert told["sections"][0]["plots"][0]["series"][0]["points"] == [[5.0, 1.0], [20.0, 2.5]]
 
 
-def test_a_goal_of_more_than_nothing_is_missed_at_nothing() -> None:
-    assert Goal("", 0.0, "more than", 0.0).met is False
+def test_a_figure_at_its_limit_is_within_it_but_not_under_it() -> None:
+    assert Goal("", 2.0, "at most", 2.0).met is True
     assert Goal("", 2.0, "at least", 2.0).met is True
+    assert Goal("", 2.0, "under", 2.0).met is False
+    assert Goal("", 1.9, "under", 2.0).met is True
