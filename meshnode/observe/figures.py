@@ -17,7 +17,13 @@ from protocols.membership.views import MembershipStatus, NodeStatus
 
 def families(status: NodeStatus, daemon: Inspection, *, ready: bool) -> list[Family]:
     """All metrics of a node."""
-    return [*_node(status, ready=ready), *_membership(status), *_transport(daemon), *_work(status, daemon)]
+    return [
+        *_node(status, ready=ready),
+        *_membership(status),
+        *_views(status.membership),
+        *_transport(daemon),
+        *_work(status, daemon),
+    ]
 
 
 def _one(name: str, kind: Kind, meaning: str, value: float) -> Family:
@@ -94,10 +100,16 @@ def _membership(status: NodeStatus) -> list[Family]:
             "Exchanges of whole member tables, begun by this node or answered by it.",
             push_pulls,
         ),
+    ]
+
+
+def _views(membership: MembershipStatus) -> list[Family]:
+    """How often who is there changes, in the table and in what is published of it."""
+    return [
         _one(
             "meshnode_view_changes_total",
             "counter",
-            "Changes of the set of live members, or of what one of them announces.",
+            "Changes in the table of the set of live members, or of what one of them announces.",
             membership.view_changes,
         ),
         _one(
@@ -105,6 +117,18 @@ def _membership(status: NodeStatus) -> list[Family]:
             "gauge",
             "Those changes in the last minute.",
             membership.view_changes_last_minute,
+        ),
+        _one(
+            "meshnode_views_total",
+            "counter",
+            "Views of who is there that were published: batched, at a bounded pace, without who comes and goes.",
+            membership.view_number,
+        ),
+        _one(
+            "meshnode_members_held",
+            "gauge",
+            "Members that the view leaves as they were, for they came and went too often.",
+            membership.members_held,
         ),
     ]
 

@@ -45,7 +45,7 @@ STATUS = NodeStatus(
     runs_waiting=6,
     handlers=("ok",),
     members_left=7,
-    membership=MembershipStatus(3, 8, 1, 9, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6),
+    membership=MembershipStatus(3, 8, 1, 9, 400, 5, 390, 0.5, 0.00042, 0.0123, 256, 14, 13, 21, 6, 5, 7, 2, 1),
     refused={"members": 5, "events": 0},
 )
 DAEMON = Inspection(
@@ -239,6 +239,8 @@ def test_metrics_tell_what_status_tells() -> None:
         "meshnode_probe_failures_total": 5,
         "meshnode_view_changes_total": 21,
         "meshnode_view_changes_last_minute": 6,
+        "meshnode_views_total": 5,
+        "meshnode_members_held": 1,
         "meshnode_streams_open": 3,
         "meshnode_storage_saves_total": 9,
         "meshnode_storage_commits_total": 4,
