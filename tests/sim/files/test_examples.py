@@ -29,6 +29,10 @@ def test_it_says_what_it_shows_and_what_would_be_a_bug(path: Path) -> None:
     assert scenario.sometimes, "a sweep of it must prove that it does what it is named for"
 
 
+def test_the_readme_says_what_goes_wrong_in_it(path: Path) -> None:
+    assert f"| `{path.name}` | " in (DIRECTORY.parent / "README.md").read_text(encoding="utf-8")
+
+
 def test_it_is_explained(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(path), "--seed", "1"]) == Exit.HELD
     assert path.stem in capsys.readouterr().out
