@@ -33,7 +33,7 @@ def study_command(
     ] = None,
     seeds: Annotated[
         str,
-        typer.Option(metavar="A..B", help="Every seed of every size; 0..500 is the whole. (default: about 3 minutes)"),
+        typer.Option(metavar="A..B", help="Every seed of every size; 0..500 is the whole. (default: about 5 minutes)"),
     ] = "",
     nodes: Annotated[str, typer.Option(metavar="N,N,…", help="Sizes of the mesh.")] = "5,20,100,1000",
     only: Annotated[
