@@ -24,6 +24,7 @@ from meshnode.errors import MeshError
 from scripts.demo_view import DemoView
 from scripts.demo_work import DemoTask, expected_output, plan_tasks
 from scripts.localmesh import LocalNode, StartError, form_mesh, stop_all
+from scripts.stoppable import stoppable
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SUBMIT_SPREAD_S = 10.0
@@ -210,7 +211,8 @@ def main() -> int:
         parser.error(f"with fewer than {TASKS_TO_KILL_MIN} tasks no node may be busy when it should die: add --no-kill")
     os.environ["PYTHONUNBUFFERED"] = "1"
     try:
-        return trio.run(_main, options)
+        with stoppable():
+            return trio.run(_main, options)
     except* (MeshError, StartError) as group:
         for error in group.exceptions:
             print(f"error: {error}", file=sys.stderr)

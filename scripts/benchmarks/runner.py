@@ -10,7 +10,6 @@ document and nothing else: {"machine", "commit", "rows"}. Progress and errors go
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from scripts.benchmarks.figures import BenchBroken, Benchmark, Row, Setting
 from scripts.benchmarks.machine import Machine, commit, look_at_machine
 from scripts.benchmarks.peers import Peers, cache_directory
 from scripts.benchmarks.suite import BENCHMARKS
+from scripts.stoppable import stoppable
 
 OK, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
 INSTALL_S_MAX = 180.0
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
             return _unknown(name, list(by_name))
     chosen = [by_name[name] for name in dict.fromkeys(options.names)] or list(benchmarks)
     try:
-        with _stoppable():
+        with stoppable():
             report, whole = run_all(chosen, quick=options.quick, peers_allowed=not options.no_peers, serf=options.serf)
     except (KeyboardInterrupt, BaseExceptionGroup) as error:
         if isinstance(error, BaseExceptionGroup) and not error.subgroup(KeyboardInterrupt):
@@ -75,24 +75,6 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
 
         print_report(report)
     return OK if whole else BROKEN
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM is taken like Ctrl-C, and so is the end of the terminal: no process that was started here is left behind.
-
-    Nodes run in sessions of their own: nothing but this program ends them.
-    """
-    # A shell starts background jobs with SIGINT ignored; what the others are turned into must not be.
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
-            before[each] = signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def run_all(

@@ -15,6 +15,7 @@ import pytest
 import trio
 from rich.console import Console
 
+from scripts import demo_mesh
 from scripts.benchmarks import codec, mcp_calls, memory, simulator, tasks
 from scripts.benchmarks.figures import BenchBroken, Benchmark, Row, Setting, at_least, below, figure
 from scripts.benchmarks.machine import ROOT, look_at_machine
@@ -65,6 +66,25 @@ def test_who_is_told_to_stop_cleans_up_first(
     assert "interrupted" in capsys.readouterr().err
     assert list(cache.iterdir()) == []
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_so_does_the_demo(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned: list[signal.Signals] = []
+
+    async def run(options: object) -> None:
+        try:
+            signal.raise_signal(number)
+            await trio.sleep_forever()
+        finally:
+            cleaned.append(number)
+
+    monkeypatch.setattr(demo_mesh, "_main", run)
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    with pytest.raises(SystemExit) as ended:
+        demo_mesh.main()
+    assert ended.value.code == 130
+    assert cleaned == [number]
 
 
 def test_a_node_that_does_not_stop_in_time_is_ended_even_where_nobody_waits(tmp_path: Path) -> None:
