@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
+from warnings import catch_warnings, simplefilter
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -125,9 +126,12 @@ def peer_node_id(certificate_der: bytes) -> NodeId:
 
 def parse_certificate(data: bytes) -> x509.Certificate:
     """A certificate from DER or PEM. Raises BadCertificate."""
+    read = x509.load_pem_x509_certificate if data[:5] == b"-----" else x509.load_der_x509_certificate
     try:
-        return x509.load_pem_x509_certificate(data) if data[:5] == b"-----" else x509.load_der_x509_certificate(data)
-    except ValueError:
+        with catch_warnings():
+            simplefilter("error")  # of what a later release will refuse: it may be foreign, and must not fill the log
+            return read(data)
+    except (ValueError, x509.InvalidVersion, Warning):
         raise BadCertificate("it cannot be read") from None
 
 
@@ -148,7 +152,14 @@ def check_certificate(certificate: x509.Certificate, ca: x509.Certificate, mesh:
     For certificates that OpenSSL has not verified: one that was read from disk, or that a newcomer sees while the CA
     is known to him only by its fingerprint.
     """
-    now = datetime.now(UTC)
+    node_id = admitted_by(certificate, ca, mesh)
+    check_dates(certificate, ca, datetime.now(UTC))
+    return node_id
+
+
+def admitted_by(certificate: x509.Certificate, ca: x509.Certificate, mesh: str) -> NodeId:
+    """The id of the node that `certificate` admits to `mesh`, signed by `ca`, whenever that may be (`check_dates`).
+    Raises BadCertificate."""
     try:
         constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
         ca.verify_directly_issued_by(ca)
@@ -167,12 +178,16 @@ def check_certificate(certificate: x509.Certificate, ca: x509.Certificate, mesh:
     node_id = node_id_of(certified_key(certificate))
     if labels != [f"mesh://{mesh}/{node_id}"]:
         raise BadCertificate("it was made for another mesh or another key")
+    return node_id
+
+
+def check_dates(certificate: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+    """Whether both are valid at `now`. Raises BadCertificate."""
     for one, what in ((ca, "the CA's certificate"), (certificate, "it")):
         if now < one.not_valid_before_utc:
             raise BadCertificate(f"{what} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
         if now > one.not_valid_after_utc:
             raise BadCertificate(f"{what} expired on {one.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
-    return node_id
 
 
 def common_name(certificate: x509.Certificate) -> str:

@@ -38,6 +38,7 @@ from meshnode.logs import Log, configure_logs
 from meshnode.machine import report_machine, resident_bytes
 from meshnode.namesakes import identity_in_use, name_taken
 from meshnode.reload import Reloader
+from meshnode.signing import IdentitySigner
 from meshnode.storage import Storage
 from meshnode.transport.transport import Transport
 from meshnode.transport.twins import Twin
@@ -266,6 +267,7 @@ class Daemon:
             tags=self.config.tags,
             swim=self.config.swim,
             keyring=self._keyring,
+            signer=IdentitySigner(self.entry.identity, self.entry.secrets.mesh),
         )
         self._node = Node(node_config, self._saved, SystemRandom())
         self._joined = self._node.membership.joined

@@ -7,6 +7,7 @@ from msgspec import Struct
 from protocols.core import NANOS_PER_MS, NANOS_PER_S, NodeId
 from protocols.keyring.ring import NO_KEYRING, Keyring
 from protocols.membership.tags import Tags
+from protocols.signing import KEYLESS, Signer
 
 
 class SwimConfig(Struct, frozen=True):
@@ -85,6 +86,8 @@ class NodeConfig(Struct, frozen=True):
     tasks: TaskConfig = TaskConfig()
     keyring: Keyring = NO_KEYRING
     """With what the node was let in; a saved one, which has seen the changes since, counts instead."""
+    signer: Signer = KEYLESS
+    """The node's key, in the hands of its driver: what it signs, others can show to others."""
     probe_payloads: bool = True
     """Whether its pings and acks say how busy the node is and where it takes itself to be, and what those of others say
     is kept. Nothing depends on it but what people and placement are told."""

@@ -18,6 +18,9 @@ stranger is refused."""
 PEERS_HEARD_MAX = 4096
 """Members whose vitals and coordinates one node remembers, about 1 KB each."""
 
+CREDENTIAL_BYTES_MAX = 1024
+"""What shows whose a signature is: a certificate with the longest names is under 800 bytes."""
+
 NODE_ID_CHARS = 26
 NAME_CHARS_MAX = 64
 ADDRESS_CHARS_MAX = 128

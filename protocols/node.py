@@ -123,7 +123,7 @@ class Node:
         )
         self.swim = self.membership.swim
         evidence = self.membership.evidence
-        self.confirmer = Confirmer(config.node_id, config.swim, self.swim, evidence, self._outbox)
+        self.confirmer = Confirmer(config, self.swim, evidence, self._outbox)
         view = partial(member_view, self)
         explainer = Explainer(self.swim, evidence, self.confirmer, self._outbox, f"{seed}/why", view)
         self._inquiries = Inquiries(self.confirmer, explainer)

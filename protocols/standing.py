@@ -93,6 +93,7 @@ def status_of(node: Node, now: Instant) -> NodeStatus:
             "events": node.spreading.events.refused,
             "queries": node.spreading.queries.refused,
             "keyrings": node.keyring.rejected,
+            "signatures": node.confirmer.refused,
         },
     )
 

@@ -30,9 +30,12 @@ def why_text(explanation: Explanation, asking: str) -> RenderableType:
         lines += [("own probes", _own_text(explanation.own)), ("helpers", _helpers_text(explanation.own))]
     rows = [_finding_row(finding, explanation, asking) for finding in explanation.findings]
     unheard = [_name(teller, explanation, asking) for teller in explanation.unheard]
-    rows += [(name, ("no answer", "dim"), "-", "-", "-") for name in unheard]
-    asked = table(("asked", "finds", "last answer", "believes", "accusers"), rows)
-    return Group(Text(pairs(lines)), "", asked, "", Text(reading(explanation, asking)))
+    rows += [(name, ("no answer", "dim"), "-", "-", "-", "-") for name in unheard]
+    refused = [_name(teller, explanation, asking) for teller in explanation.refused]
+    rows += [(name, ("not believed", "red"), "-", "-", "-", ("wrong", "red")) for name in refused]
+    asked = table(("asked", "finds", "last answer", "believes", "accusers", "signed"), rows)
+    notes = [Text(note) for note in (*signature_notes(explanation), reading(explanation, asking))]
+    return Group(Text(pairs(lines)), "", asked, "", *notes)
 
 
 def reading(explanation: Explanation, asking: str) -> str:
@@ -64,9 +67,30 @@ def reading(explanation: Explanation, asking: str) -> str:
     return f"{name} does not answer this node, and there is nobody else to ask."
 
 
+def signature_notes(explanation: Explanation) -> list[str]:
+    """What it means where not all that was said is signed as it should be."""
+    notes = []
+    unsigned = [printable(_plain(finding.by)) for finding in explanation.findings if not finding.signed]
+    if unsigned:
+        notes.append(
+            f"Not signed by {_first(unsigned)}: an older version of meshnode, whose word others cannot check, so it "
+            "confirms nothing. Upgrade it to have it count."
+        )
+    if explanation.refused:
+        names = [printable(_plain(teller)) for teller in explanation.refused]
+        notes.append(
+            f"The signature of {_first(names)} is wrong, so what it said was dropped: check the clocks of both "
+            "machines, and its certificate with `meshnode doctor` there. If they are well, do not trust that node."
+        )
+    return notes
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
 def _count(findings: list[Finding]) -> str:
-    names = ", ".join(printable(finding.by.name) or finding.by.node_id[:ID_CHARS] for finding in findings[:3])
-    return names if len(findings) <= 3 else f"{names} and {len(findings) - 3} more"
+    return _first([printable(_plain(finding.by)) for finding in findings])
 
 
 def _said_by(explanation: Explanation) -> str:
@@ -122,6 +146,7 @@ def _finding_row(finding: Finding, explanation: Explanation, asking: str) -> tup
         "-" if about_itself or finding.answered_s < 0 else f"{duration(finding.answered_s)} ago",
         (finding.state, STATE_STYLES.get(finding.state, "")),
         ", ".join(map(_plain, finding.accusers)) or "-",
+        "yes" if finding.signed else ("no", "yellow"),
     )
 
 

@@ -15,29 +15,31 @@ who it is. Rules:
 - Numbers of questions and of pings never come again in a later life of the node: answers to the dead are no answers.
 - A question ends with the first of: enough members confirm, too few are left that still could, all have answered, its
   time is over. It ends once. Who does not answer confirms nothing: an older node, for one, does not know the question.
+- An answer is signed by whoever gives it, so that the asker can show it to others (`statements.py`). One without a
+  signature, of an older node, is shown and confirms nothing. One whose signature is wrong is dropped and counted, and
+  its sender is not heard again on this question: a broken peer costs one check of a signature each time it is asked.
 - Everything is bounded: questions, members asked, checks, those who wait for one.
 
-It decides nothing about X. `why.py` shows what comes out; Raft's leader will act on `Gathered.confirmed`.
+It decides nothing about X. `why.py` shows what comes out; Raft's leader will act on `Gathered.confirmed`, and put
+`Gathered.asked` and `Gathered.statements` into the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
-from protocols.config import SwimConfig
-from protocols.core import NANOS_PER_MS, NANOS_PER_S, Endpoint, Instant, NodeId
+from protocols.config import NodeConfig, SwimConfig
+from protocols.core import NANOS_PER_MS, Endpoint, Instant, NodeId
 from protocols.detector.evidence import GAP_MAX, UNTIMED, Evidence
 from protocols.detector.messages import ACCUSERS_MAX, AskReach, Reach, Reached
-from protocols.membership.member import GENERATION_BITS, Member, State, generation_of
+from protocols.detector.statements import Asked, Question, SignedReach, confirms, is_genuine, received, signed
+from protocols.membership.member import GENERATION_BITS, Member, State
 from protocols.membership.messages import Ping, StreamPing
 from protocols.membership.swim import Swim
 from protocols.membership.telling import news_for
 from protocols.outbox import NEVER, Outbox
 
 QUESTIONS_MAX = 64
-ASKED_MAX = 32
 CHECKS_MAX = 32
 """Members that are being pinged for others at one time."""
 WAITING_MAX = 64
@@ -50,26 +52,11 @@ CHECK_SEQ_BASE = 1 << 61
 COUNT_BITS = 61 - GENERATION_BITS
 """Of a number, how many count within one life; the generation stands above them."""
 MILLIS_MAX = (1 << 48) - 1
-ANSWER_WITHIN = 3 * NANOS_PER_S
-"""What a question gives everybody, by default: a check, a stream that has to be dialled first, and room."""
 
 
 def check_takes(config: SwimConfig) -> Instant:
     """How long a member that is asked tries before it says that there is no answer."""
     return 2 * config.probe_timeout
-
-
-class Question(Struct, frozen=True):
-    """Do at least `needed` of the members `of` confirm that `about` is out of reach for at least `silent_for`?
-
-    With `needed` 0 nothing is to be confirmed: it ends when all have answered. Times are nanoseconds.
-    """
-
-    about: NodeId
-    of: tuple[NodeId, ...]
-    needed: int = 0
-    silent_for: Instant = 0
-    within: Instant = ANSWER_WITHIN
 
 
 class View(Struct, frozen=True):
@@ -82,31 +69,38 @@ class View(Struct, frozen=True):
     answered_ago: Instant | None
     silent_for: Instant
     pings: int
+    signed: SignedReach | None = None
+    """The same as it can be shown to others, checked; None: an older node, which has not signed it."""
 
-    def confirms(self, question: Question, life: int) -> bool:
-        """Whether it is what is asked for, of that generation of the member or of a later one."""
-        long_enough = self.reach is Reach.SILENT and self.silent_for >= question.silent_for
-        return long_enough and generation_of(self.precedence) >= life
+    def confirms(self, asked: Asked) -> bool:
+        """Whether it is what is asked for, and can be shown to others."""
+        return self.signed is not None and confirms(self.signed.statement, asked)
 
 
 class Gathered(Struct, frozen=True):
-    """What came of the question `token`: views in the order in which they came, and who has not answered."""
+    """What came of the question `token`: views in the order in which they came, and whose there are not."""
 
     token: int
-    question: Question
+    asked: Asked
     views: tuple[View, ...]
     unheard: tuple[NodeId, ...]
-    life: int
-    """The generation of the member in question, as the asker knew it at the end; 0: it knew no such member."""
+    """Who has not answered."""
+    refused: tuple[NodeId, ...] = ()
+    """Whose answer was dropped, for its signature is wrong."""
+
+    @property
+    def statements(self) -> tuple[SignedReach, ...]:
+        """What of it others can check (`statements.proves`), together with `asked`."""
+        return tuple(view.signed for view in self.views if view.signed is not None)
 
     @property
     def confirmations(self) -> int:
-        return _confirmations(self.question, self.views, self.life)
+        return sum(view.confirms(self.asked) for view in self.views)
 
     @property
     def confirmed(self) -> bool:
         """Whether enough members confirm it. Never for a question that needs nobody."""
-        return 0 < self.question.needed <= self.confirmations
+        return 0 < self.asked.question.needed <= self.confirmations
 
 
 class _Open(Struct):
@@ -117,6 +111,7 @@ class _Open(Struct):
     deadline: Instant
     waiting: dict[NodeId, None]
     views: list[View]
+    refused: list[NodeId]
 
 
 class _Check(Struct):
@@ -133,9 +128,10 @@ class _Check(Struct):
 class Confirmer:
     """The questions of one node, and its answers to others. `deadline` is when `fire` wants to be called."""
 
-    def __init__(self, node_id: NodeId, config: SwimConfig, swim: Swim, evidence: Evidence, outbox: Outbox) -> None:
-        self._id = node_id
-        self._config = config
+    def __init__(self, config: NodeConfig, swim: Swim, evidence: Evidence, outbox: Outbox) -> None:
+        self._id = config.node_id
+        self._config = config.swim
+        self._signer = config.signer
         self._swim = swim
         self._evidence = evidence
         self._outbox = outbox
@@ -144,6 +140,8 @@ class Confirmer:
         self._questions: dict[int, _Open] = {}
         self._checked = 0
         self._checks: dict[NodeId, _Check] = {}
+        self.refused = 0
+        """Answers whose signature was wrong."""
         self.deadline: Instant = NEVER
 
     # Asking.
@@ -163,8 +161,8 @@ class Confirmer:
         self._asked += 1
         number = self._number(self._asked)
         waiting: dict[NodeId, None] = {}
-        asked = self._questions[number] = _Open(token, question, now + question.within, waiting, [])
-        for node_id in tuple(dict.fromkeys(question.of))[:ASKED_MAX]:
+        asked = self._questions[number] = _Open(token, question, now + question.within, waiting, [], [])
+        for node_id in question.asked:
             waiting[node_id] = None
             row = self._swim.table.get(node_id)
             if row is not None:
@@ -185,7 +183,12 @@ class Confirmer:
         if asked is None or sender.node_id not in asked.waiting:
             return None
         del asked.waiting[sender.node_id]
-        asked.views.append(_view(sender.node_id, message))
+        said = received(sender.node_id, self._id, asked.question.about, message)
+        if said is None or is_genuine(said, self._signer):
+            asked.views.append(_view(sender.node_id, message, said))
+        else:
+            self.refused += 1
+            asked.refused.append(sender.node_id)
         gathered = self._finish(message.question, asked)
         self._rearm()
         return gathered
@@ -194,14 +197,15 @@ class Confirmer:
         """End a question that nothing can change any more, or that is out of time."""
         question = asked.question
         row = self._swim.table.get(question.about)
-        life = 0 if row is None else row.generation
-        confirmations = _confirmations(question, asked.views, life)
+        put = Asked(question, self._id, number, 0 if row is None else row.generation)
+        confirmations = sum(view.confirms(put) for view in asked.views)
         settled = question.needed > 0 and not confirmations < question.needed <= confirmations + len(asked.waiting)
         if asked.waiting and not settled and not late:
             return None
         del self._questions[number]
-        missing = tuple(node_id for node_id in dict.fromkeys(question.of) if _is_missing(node_id, asked.views))
-        return Gathered(asked.token, question, tuple(asked.views), missing, life)
+        came = dict.fromkeys((*(view.by for view in asked.views), *asked.refused))
+        unheard = tuple(node_id for node_id in dict.fromkeys(question.of) if node_id not in came)
+        return Gathered(asked.token, put, tuple(asked.views), unheard, tuple(asked.refused))
 
     # Being asked.
 
@@ -260,7 +264,7 @@ class Confirmer:
         asker, question = waiting
         row = self._swim.table.get(about)
         if row is None:
-            self._outbox.send(asker, Reached(question, Reach.UNKNOWN))
+            self._say(asker, about, Reached(question, Reach.UNKNOWN))
             return
         precedence = row.precedence
         accusers = self._swim.suspicions.accusers(about)[:ACCUSERS_MAX]
@@ -273,7 +277,10 @@ class Confirmer:
             reach, silent_ms, pings = Reach.ANSWERS if lately else Reach.UNKNOWN, 0, 0
         answered_ms = 0 if answered is None else _millis(now - answered)
         told = Reached(question, reach, precedence, accusers, answered is not None, answered_ms, silent_ms, pings)
-        self._outbox.send(asker, told)
+        self._say(asker, about, told)
+
+    def _say(self, asker: Endpoint, about: NodeId, found: Reached) -> None:
+        self._outbox.send(asker, signed(self._signer, self._id, asker.node_id, about, found))
 
     # Time.
 
@@ -300,18 +307,17 @@ class Confirmer:
         self.deadline = min(self.deadline, deadline)
 
 
-def _confirmations(question: Question, views: Iterable[View], life: int) -> int:
-    return sum(view.confirms(question, life) for view in views)
-
-
-def _is_missing(node_id: NodeId, views: Iterable[View]) -> bool:
-    return all(view.by != node_id for view in views)
-
-
-def _view(by: NodeId, message: Reached) -> View:
-    answered_ago = message.answered_ms * NANOS_PER_MS if message.has_answered else None
-    silent_for = message.silent_ms * NANOS_PER_MS
-    return View(by, message.reach, message.precedence, message.accusers, answered_ago, silent_for, message.pings)
+def _view(by: NodeId, message: Reached, said: SignedReach | None) -> View:
+    return View(
+        by,
+        message.reach,
+        message.precedence,
+        message.accusers,
+        answered_ago=message.answered_ms * NANOS_PER_MS if message.has_answered else None,
+        silent_for=message.silent_ms * NANOS_PER_MS,
+        pings=message.pings,
+        signed=said,
+    )
 
 
 def _millis(duration: Instant) -> int:

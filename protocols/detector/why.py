@@ -14,8 +14,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocols.core import NANOS_PER_S, Command, Instant, NodeId, Outcome, Refused, RequestId
-from protocols.detector.confirm import Confirmer, Gathered, Question, View
+from protocols.detector.confirm import Confirmer, Gathered, View
 from protocols.detector.evidence import Evidence
+from protocols.detector.statements import Question
 from protocols.limits import NAME_CHARS_MAX
 from protocols.membership.member import Member, State, incarnation_of, state_of
 from protocols.membership.naming import find_member
@@ -78,6 +79,8 @@ class Finding(Struct, frozen=True):
     answered_s: float
     silent_s: float
     accusers: tuple[Teller, ...]
+    signed: bool = False
+    """Whether it has signed that, so that others can be shown it. A member of an older version has not."""
 
 
 class Explanation(Outcome, frozen=True, tag="explanation"):
@@ -93,6 +96,8 @@ class Explanation(Outcome, frozen=True, tag="explanation"):
     """Who was asked and did not answer in time: cut off, busy, or of an older version."""
     suspicion: SuspicionView | None = None
     """The open suspicion, or else the last one that this node remembers."""
+    refused: tuple[Teller, ...] = ()
+    """Whose answer was dropped, for its signature is wrong: broken, or not (any more) certified to be who it is."""
 
 
 class Explainer:
@@ -132,7 +137,7 @@ class Explainer:
         """Answer, if it is known by now what everybody says."""
         if gathered is None:
             return
-        row = self._swim.table.get(gathered.question.about)
+        row = self._swim.table.get(gathered.asked.question.about)
         if row is None:
             gone = Refused("unknown_member", "The member was forgotten while others were asked about it.")
             self._outbox.reply(gathered.token, gone)
@@ -144,6 +149,7 @@ class Explainer:
             findings=tuple(self._finding(view) for view in gathered.views),
             unheard=self._tellers(gathered.unheard),
             suspicion=self._suspicion(now, row.alive.node_id),
+            refused=self._tellers(gathered.refused),
         )
         self._outbox.reply(gathered.token, explanation)
 
@@ -199,6 +205,7 @@ class Explainer:
             answered_s=-1.0 if view.answered_ago is None else _seconds(view.answered_ago),
             silent_s=_seconds(view.silent_for) if view.pings else -1.0,
             accusers=self._tellers(view.accusers),
+            signed=view.signed is not None,
         )
 
 

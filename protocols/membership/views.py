@@ -113,7 +113,8 @@ class NodeStatus(Outcome, frozen=True, tag="status"):
     rtt: RttSummary | None = None
     """Null where no round-trip time is known yet."""
     refused: dict[str, int] = field(default_factory=dict)
-    """Words of members that no honest node says, by what they are about: members, events, queries, keyrings."""
+    """Words of members that no honest node says, by what they are about: members, events, queries, keyrings,
+    and signatures that are wrong."""
 
 
 class Left(Outcome, frozen=True, tag="left"):

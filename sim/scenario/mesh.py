@@ -7,7 +7,9 @@ from hashlib import blake2b
 
 from protocols.config import NodeConfig
 from sim.scenario.model import Scenario
+from sim.signing import Keys, SeededSigner
 
+MESH = "sim"
 SEEDS = 3
 PAYLOADS_NODES_MAX = 20
 """In a larger mesh probes carry no vitals and coordinates, unless the scenario asks for them: they decide nothing, and
@@ -29,17 +31,19 @@ def configs_for(scenario: Scenario) -> list[NodeConfig]:
     zone = {name: place for place, members in scenario.zone_nodes.items() for name in members}
     swim = scenario.membership.swim()
     payloads = scenario.nodes <= PAYLOADS_NODES_MAX if scenario.probe_payloads is None else scenario.probe_payloads
+    keys = Keys(scenario.seed, MESH)
     seeds = tuple(address_for(index) for index in range(min(SEEDS, scenario.nodes)))
     return [
         NodeConfig(
             node_id=node_id_for(index),
             name=name,
-            mesh="sim",
+            mesh=MESH,
             address=address_for(index),
             seeds=seeds,
             handlers=scenario.handlers,
             zone=zone.get(name, ""),
             swim=swim,
+            signer=SeededSigner(keys, node_id_for(index)),
             probe_payloads=payloads,
         )
         for index, name in enumerate(scenario.names)

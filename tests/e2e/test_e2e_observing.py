@@ -169,6 +169,8 @@ async def test_why_tells_what_all_of_them_find_and_a_watch_shows_what_changes(no
             "desk": "silent",
             "shelf": "silent",
         }
+        assert [finding["signed"] for finding in document["findings"]] == [True, True]
+        assert document["refused"] == []
         assert [teller["name"] for teller in document["unheard"]] == ["box"]
         assert document["suspicion"]["accusers"]
         run = await meshnode("why", "box", "--dir", shelf.directory)

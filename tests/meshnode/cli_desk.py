@@ -208,11 +208,12 @@ EXPLANATION = Explanation(
     said_by=SHELF,
     own=OwnFindings(61.0, 4.2, 1.5, 2, (Teller("q" * 26, ""),), (SHELF,)),
     findings=(
-        Finding(DESK, "silent", "suspect", 2, 61.0, 4.2, (SHELF, DESK)),
+        Finding(DESK, "silent", "suspect", 2, 61.0, 4.2, (SHELF, DESK), signed=True),
         Finding(SHELF, "silent", "dead", 2, -1.0, 9.0, ()),
     ),
     unheard=(EVIL,),
     suspicion=SuspicionView(True, (SHELF, DESK), 3.2, 11.0, 1),
+    refused=(Teller("r" * 26, "rack\x1b[31m"),),
 )
 
 

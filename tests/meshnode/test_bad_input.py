@@ -15,13 +15,19 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from meshnode.certificates import node_id_to_raw
 from meshnode.driver import Driver
+from meshnode.identity import found_mesh
+from meshnode.signing import IdentitySigner
 from meshnode.transport.frames import pack_frame
 from meshnode.transport.packets import Packets
 from protocols.config import NodeConfig, SwimConfig
-from protocols.core import NANOS_PER_S, Action, Endpoint, Fact, Message, Received, Record, Result
+from protocols.core import NANOS_PER_S, Action, Endpoint, Fact, Message, Outcome, Received, Record, Result
+from protocols.detector.messages import AskReach, Reach, Reached
+from protocols.detector.statements import signed
+from protocols.detector.why import Explanation, Why
 from protocols.keyring.messages import Keys
 from protocols.keyring.ring import KeyEntry, Keyring, first_keyring, key_id
 from protocols.limits import FRAME_BYTES_MAX
@@ -42,6 +48,7 @@ from protocols.membership.views import GetStatus, NodeStatus
 from protocols.node import Node
 from protocols.wire import encode_message
 from tests.meshnode.transport.mesh_party import Party, Tap, connect_mesh, parties, serving
+from tests.protocols.detector.confirm_kit import numbered
 
 HOUR = 3600 * NANOS_PER_S
 STILL = SwimConfig(
@@ -71,6 +78,7 @@ class Living(Party):
             self.transport.address,
             swim=STILL,
             keyring=first_keyring(self.secrets.keyring),
+            signer=IdentitySigner(self.identity, MESH),
         )
         self.core = Node(config, (), Random(7))
         self.facts: list[Fact] = []
@@ -386,6 +394,50 @@ async def test_a_broken_member_costs_one_count(kind: str) -> None:
         await at.frame(say(at))
         await at.node.heard(heard + 1)
         await unchanged(at, before | {reason: before[reason] + 1}, state)
+
+
+SAYS_OF_ITSELF: dict[str, tuple[bool, Callable[[Scene, Reached], Reached]]] = {
+    "as it should be": (True, lambda at, found: by_bob(at, found)),
+    "without the certificate": (False, lambda at, found: replace(by_bob(at, found), credential=b"")),
+    "with the certificate of the node": (
+        False,
+        lambda at, found: replace(by_bob(at, found), credential=IdentitySigner(at.node.identity, MESH).credential),
+    ),
+    "and something else was signed": (False, lambda at, found: replace(by_bob(at, found), silent_ms=60_000)),
+    "of another mesh": (
+        False,
+        lambda at, found: by_bob(at, found, IdentitySigner(found_mesh(MESH, "bob")[0], MESH)),
+    ),
+}
+
+
+def by_bob(at: Scene, found: Reached, signer: IdentitySigner | None = None) -> Reached:
+    """What `bob` says of itself to the node that asks."""
+    signer = signer or IdentitySigner(at.peer.identity, MESH)
+    return signed(signer, at.peer_id, at.node.identity.node_id, at.peer_id, found)
+
+
+@pytest.mark.parametrize("kind", SAYS_OF_ITSELF)
+async def test_a_signature_that_is_wrong_costs_one_count_and_what_was_said(kind: str) -> None:
+    good, say = SAYS_OF_ITSELF[kind]
+    found = Reached(numbered(1), Reach.ANSWERS, precedence_of(1, 0, State.ALIVE))
+    async with scene() as at:
+        before = await at.node.counts()
+        explained: list[Outcome] = []
+
+        async def ask() -> None:
+            explained.append(await at.node.driver.request(Why("bob")))
+
+        async with trio.open_nursery() as nursery:  # waits for what comes of the question
+            nursery.start_soon(ask)
+            await at.peer.until(lambda: any(isinstance(message, AskReach) for _, message in at.peer.received))
+            await at.frame(say(at, found))
+        [explanation] = explained
+        assert isinstance(explanation, Explanation)
+        believed = {finding.by.name: finding.signed for finding in explanation.findings}
+        assert believed == ({"alice": True, "bob": True} if good else {"alice": True})
+        assert [teller.name for teller in explanation.refused] == ([] if good else ["bob"])
+        assert await at.node.counts() == before | {"refused signatures": 0 if good else 1}
 
 
 async def unchanged(at: Scene, counts: dict[str, int], state: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from meshnode.cli.why_text import reading
+from meshnode.cli.why_text import reading, signature_notes
 from protocols.detector.why import Explanation, Finding, OwnFindings, Teller
 from protocols.membership.views import MemberView
 from tests.meshnode.cli_desk import EVIL_ID, EVIL_NAME, Desk, meshnode, serving
@@ -55,6 +55,13 @@ def test_asked_about_itself_a_node_tells_how_many_reach_it() -> None:
     assert reading(case, BOX) == "This is the node that you asked: of 2 others 1 reach it."
 
 
+def test_nothing_is_said_of_signatures_where_all_are_well() -> None:
+    case = explanation("suspect", me="silent", c="answers", d="answers", e="answers", f="answers")
+    [unsigned] = signature_notes(case)
+    assert "me, c, d and 2 more" in unsigned
+    assert signature_notes(replace(case, findings=tuple(replace(each, signed=True) for each in case.findings))) == []
+
+
 def test_names_of_others_reach_no_terminal_with_their_control_characters() -> None:
     case = explanation("suspect", me="silent", c="answers")
     evil = replace(case.findings[1], by=Teller(NAMES["c"], "c\x1b[2J"))
@@ -82,14 +89,21 @@ async def test_why_shows_accusers_evidence_and_what_it_most_likely_means(root: P
         ):
             assert words in run.out
         rows = [" ".join(line.split()) for line in run.out.splitlines()]
-        assert "desk (this node) silent for 4.2s 1m 1s ago suspect shelf, desk" in rows
-        assert "shelf silent for 9.0s - dead -" in rows
+        assert "desk (this node) silent for 4.2s 1m 1s ago suspect shelf, desk yes" in rows
+        assert "shelf silent for 9.0s - dead - no" in rows
+        assert r"rack\x1b[31m not believed - - - wrong" in rows
+        told = " ".join(run.out.split())
+        assert "Not signed by shelf: an older version of meshnode" in told
+        assert r"The signature of rack\x1b[31m is wrong" in told
         assert run.out.splitlines()[-1].startswith("Nobody who was asked reaches evil")
 
         document = (await meshnode(root, "why", "evil", "--json")).document
         assert isinstance(document["member"], dict)
         assert document["member"]["name"] == EVIL_NAME
         assert document["unheard"] == [{"node_id": EVIL_ID, "name": EVIL_NAME}]
+        assert isinstance(document["findings"], list)
+        assert [finding["signed"] for finding in document["findings"]] == [True, False]
+        assert document["refused"] == [{"node_id": "r" * 26, "name": "rack\x1b[31m"}]
         assert str(document["reading"]).startswith("Nobody who was asked")
 
         run = await meshnode(root, "why", "nobody")

@@ -52,10 +52,10 @@ from protocols.node import Node
 from protocols.tasks.task import BodyEnded, BodyStatus, RunBody, StopBody, Stopped
 from protocols.tools import ListLocalTools, LocalTools, ToolInfo
 from protocols.wire import decode_message, decode_stored, encode_message, encode_stored
+from tests.protocols.signing_kit import Stamp
 
 SEAL_BYTES = 80
 """What sealing a datagram may add to the encoded message."""
-SAVE_TAKES = 1 * NANOS_PER_MS
 WAKES_AT_ONE_INSTANT_MAX = 100
 
 FactT = TypeVar("FactT", bound=Fact)
@@ -94,6 +94,7 @@ def config_of(
         handlers=handlers,
         swim=swim or SwimConfig(),
         tasks=tasks or TaskConfig(),
+        signer=Stamp(id_of(name)),
     )
 
 
@@ -131,7 +132,7 @@ class Host:
         """Whether the core's invariants are checked after every step: off where a test makes thousands of tasks."""
         self.hold_saves = False
         self.disk_error = ""
-        self.save_takes = SAVE_TAKES
+        self.save_takes = 1 * NANOS_PER_MS
         self.hold_bodies = False
         self.body: Callable[[RunBody], BodyEnded] = finish_well
         self.body_takes = 5 * NANOS_PER_MS

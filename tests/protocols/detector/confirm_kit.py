@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from protocols.core import NANOS_PER_S
-from protocols.detector.confirm import CHECK_SEQ_BASE, COUNT_BITS, Confirmer, Gathered, Question
+from protocols.detector.confirm import CHECK_SEQ_BASE, COUNT_BITS, Confirmer, Gathered
 from protocols.detector.messages import AskReach, Reach, Reached
+from protocols.detector.statements import Question, signed
 from protocols.membership.member import State, precedence_of
 from protocols.membership.messages import Gossip, Ping
 from protocols.outbox import Outbox
+from protocols.signing import Signer
 from tests.protocols.harness import Host, World, alive, endpoint_of, id_of
+from tests.protocols.signing_kit import Stamp
 
 OTHERS = ("b", "c", "d", "e")
 SECOND = NANOS_PER_S
@@ -17,19 +22,25 @@ SECOND = NANOS_PER_S
 class Questioner:
     """Asks on behalf of one node of a world, as a part of its core would: what comes of it is kept."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, signer: Signer | None = None) -> None:
         self.host = host
         self.gathered: list[Gathered] = []
         self.outbox = Outbox()
         membership = host.node.membership
-        self.confirmer = Confirmer(
-            id_of(host.name), host.config.swim, membership.swim, membership.evidence, self.outbox
-        )
+        config = replace(host.config, signer=signer or host.config.signer)
+        self.confirmer = Confirmer(config, membership.swim, membership.evidence, self.outbox)
+        self._about = ""
 
     def ask(self, question: Question, token: int = 7) -> None:
+        self._about = question.about
         self._keep(self.confirmer.ask(self.host.world.now, token, question))
 
     def hears(self, name: str, message: Reached) -> None:
+        """`name` says this of the member that was last asked about, and signs it."""
+        me = self.host.config.node_id
+        self.hears_as_it_is(name, signed(Stamp(id_of(name)), id_of(name), me, self._about, message))
+
+    def hears_as_it_is(self, name: str, message: Reached) -> None:
         self._keep(self.confirmer.on_reached(self.host.world.now, endpoint_of(name), message))
 
     def fire(self) -> None:
@@ -97,7 +108,8 @@ def asked(host: Host, about: str, number: int = 1, by: str = "asker") -> None:
 
 
 def told(host: Host, to: str = "asker") -> list[Reached]:
-    return host.said_of(Reached, to)
+    """What `host` has answered, without the signatures."""
+    return [replace(message, credential=b"", signature=b"") for message in host.said_of(Reached, to)]
 
 
 def tries(host: Host, about: str) -> list[Ping]:

@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 
 from protocols.core import NANOS_PER_MS, Carrier, Message, Send
 from protocols.detector.confirm import (
-    ANSWER_WITHIN,
-    ASKED_MAX,
     CHECK_PINGS,
     CHECK_SEQ_BASE,
     CHECKS_MAX,
     QUESTIONS_MAX,
     WAITING_MAX,
-    Question,
     check_takes,
 )
 from protocols.detector.messages import AskReach, Reach, Reached
+from protocols.detector.statements import ANSWER_WITHIN, ASKED_MAX, Question
 from protocols.membership.member import State, precedence_of
 from protocols.membership.messages import Ack, Gossip, Ping, StreamPing
 from protocols.outbox import NEVER

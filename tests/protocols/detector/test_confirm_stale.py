@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from protocols.core import NANOS_PER_MS, Send
-from protocols.detector.confirm import CHECK_SEQ_BASE, CHECKS_MAX, COUNT_BITS, Question
+from protocols.detector.confirm import CHECK_SEQ_BASE, CHECKS_MAX, COUNT_BITS
 from protocols.detector.evidence import GAP_MAX
 from protocols.detector.messages import AskReach, Reach, Reached
+from protocols.detector.statements import Question
 from protocols.membership.member import GENERATION_MAX
 from protocols.membership.messages import Ack, Gossip, Ping
 from protocols.wire import decode_message, encode_message
@@ -58,7 +59,7 @@ def test_a_silence_of_an_earlier_life_of_the_member_confirms_nothing() -> None:
         assert asker.gathered == []
         asker.hears(name, silent(1, 60, life=life))
     [gathered] = asker.gathered
-    assert (gathered.confirmed, gathered.confirmations, gathered.life) == (True, 2, 5)
+    assert (gathered.confirmed, gathered.confirmations, gathered.asked.life) == (True, 2, 5)
 
 
 def test_who_slept_through_a_check_begins_it_anew() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from protocols.core import Refused
 from protocols.detector.messages import AskReach, Reached
@@ -10,7 +11,10 @@ from protocols.detector.why import ASKED_MAX, Explanation, Teller, Why
 from protocols.membership.member import State
 from protocols.membership.messages import Gossip
 from protocols.membership.naming import ID_CHARS_MIN
+from protocols.membership.views import GetStatus, NodeStatus
+from protocols.signing import KEYLESS
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
+from tests.protocols.signing_kit import Stamp
 
 
 def explained(host: Host, member: str, within_s: float = 5) -> Explanation:
@@ -121,6 +125,26 @@ def test_members_of_an_older_version_are_named_as_unheard_and_do_not_hold_it_up(
     explanation = explained(host, "b")
     assert names(explanation.unheard) == ["c"]
     assert world.now - began <= 3.1 * 10**9
+
+
+def test_views_are_shown_as_signed_as_unsigned_and_as_not_believed() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b", "c", "d")
+    explanation = explained(host, "b")
+    assert {finding.by.name: finding.signed for finding in explanation.findings} == dict.fromkeys("abcd", True)
+    assert explanation.refused == ()
+    # From now on c is of a version that does not sign, and the signatures of d are another's.
+    for name, signer in (("c", KEYLESS), ("d", Stamp(id_of("c")))):
+        world.hosts[name].config = replace(world.hosts[name].config, signer=signer)
+        world.hosts[name].restart()
+    world.run_until(lambda: all(host.sees(name) is State.ALIVE for name in "abcd"))
+    world.run(5)
+    explanation = explained(host, "b")
+    assert {finding.by.name: finding.signed for finding in explanation.findings} == {"a": True, "b": True, "c": False}
+    assert (names(explanation.refused), explanation.unheard) == (["d"], ())
+    status = host.ask(GetStatus())
+    assert isinstance(status, NodeStatus)
+    assert status.refused["signatures"] == 1
 
 
 def test_a_large_mesh_is_asked_by_sample_with_its_accusers_first() -> None:
