@@ -22,6 +22,7 @@ from sim.checkers.one_result import OneResult
 from sim.checkers.probes_before_it_accuses import ProbesBeforeItAccuses
 from sim.checkers.ring_owners import RingOwners
 from sim.checkers.saves_are_fifo import SavesAreFifo
+from sim.checkers.signed_views_hold import SignedViewsHold
 from sim.checkers.survives_the_wire import SurvivesTheWire
 from sim.checkers.traffic_is_flat import TrafficIsFlat
 from sim.checkers.views_are_few import ViewsAreFew
@@ -47,6 +48,7 @@ DEFAULT: tuple[type[Checker], ...] = (
     OneResult,
     OneReply,
     EventsOnce,
+    SignedViewsHold,
     DurableStays,
     SavesAreFifo,
 )
@@ -77,6 +79,7 @@ __all__ = [
     "ProbesBeforeItAccuses",
     "RingOwners",
     "SavesAreFifo",
+    "SignedViewsHold",
     "SurvivesTheWire",
     "TrafficIsFlat",
     "ViewsAreFew",

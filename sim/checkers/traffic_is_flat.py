@@ -10,6 +10,8 @@ r(N) copies of a piece of news (`gossip.retransmits`) and a gossip fan-out of f:
                                  else, with Q requests for indirect probes, at most k · D: each request with a ping, its
                                  ack, a nack, and the ack passed on late; one more ping, and its ack, of a target that
                                  nobody reached; and one of a member that a table accuses
+             + 12 · A            with A times that a node was asked whether a member answers it (`meshnode why`): three
+                                 pings and their acks at most, and as many at the asker, who asks itself
     updates  ≤ (r(N) − 1 + f) · P
                                  a piece of news is sent while it has been sent fewer than r(N) times; f at once
              + two a probe packet, where the mesh was disturbed: whoever is doubted is told so in every ping and ack,
@@ -34,6 +36,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from protocols.core import NANOS_PER_S, Instant, Message
+from protocols.detector.confirm import CHECK_PINGS
+from protocols.detector.messages import AskReach
 from protocols.membership.facts import MemberChanged, NodeStarted, Refuted
 from protocols.membership.gossip import retransmits
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq
@@ -119,9 +123,10 @@ class TrafficIsFlat(Checker):
         pieces += facts[Refuted] + boots
         updates = pieces * (retransmits(config, count) - 1 + config.gossip_fanout)
         calm = not world.disturbed and not world.network.drops and not probes_may_fail(world)
+        checks = 4 * CHECK_PINGS * world.network.sent[AskReach]
         if calm and not facts[MemberChanged]:
-            return 2 * probes, updates
-        packets = 2 * probes + 7 * min(world.network.sent[PingReq], config.indirect_probes * probes)
+            return 2 * probes + checks, updates
+        packets = 2 * probes + checks + 7 * min(world.network.sent[PingReq], config.indirect_probes * probes)
         packets += 2 * facts[MemberChanged]
         factor = 2 if world.paced_at or world.network.duplicated else 1
         return factor * packets, factor * (updates + 2 * packets)

@@ -5,7 +5,7 @@ A field is a key of the same name, and a struct in a field is a table of its own
 | in `Scenario`                        | in TOML                                                                    |
 |--------------------------------------|----------------------------------------------------------------------------|
 | `tasks_per_s`, `events_per_s`,       | keys of `[workload]`: they say what callers do, not what the mesh is       |
-| `handlers`                           |                                                                            |
+| `inquiries_per_s`, `handlers`        |                                                                            |
 | `handlers`, a tuple of `HandlerSpec` | `[workload.handlers]`, `name = concurrency`, in the order of the file      |
 | any two fields `X_min` and `X_max`   | one key `X = [min, max]`, or `X = both`                                    |
 | a fault                              | a table with a `kind`, or the short form of the command line, as text      |
@@ -26,7 +26,7 @@ from protocols.config import HandlerSpec
 from sim.scenario import Scenario
 
 MOVED: dict[type[Struct], dict[str, str]] = {
-    Scenario: {"tasks_per_s": "workload", "events_per_s": "workload", "handlers": "workload"}
+    Scenario: dict.fromkeys(("tasks_per_s", "events_per_s", "inquiries_per_s", "handlers"), "workload")
 }
 """Fields that stand in a table with others, by struct: field → table."""
 

@@ -30,6 +30,7 @@ NODES_MAX = 20_000
 SECONDS_MAX = 30 * 24 * 3600.0
 TASKS_PER_S_MAX = 100_000.0
 EVENTS_PER_S_MAX = 1_000.0
+INQUIRIES_PER_S_MAX = 100.0
 DEFAULT_HANDLERS = (HandlerSpec("count", 2), HandlerSpec("digest", 1))
 
 Start = Literal["converged", "join"]
@@ -106,6 +107,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     tasks_per_s: float = 0.0
     events_per_s: float = 0.0
     """User events, and a query for every nine of them."""
+    inquiries_per_s: float = 0.0
+    """Questions of operators, why a member is believed to be what it is."""
     handlers: tuple[HandlerSpec, ...] = DEFAULT_HANDLERS
     name: str = ""
     hold: tuple[str, ...] = ()
@@ -152,6 +155,9 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
             raise ScenarioError(f"{self.tasks_per_s:g} tasks per second: the rate must be 0 to {TASKS_PER_S_MAX:g}.")
         if not 0 <= self.events_per_s <= EVENTS_PER_S_MAX:
             raise ScenarioError(f"{self.events_per_s:g} events per second: the rate must be 0 to {EVENTS_PER_S_MAX:g}.")
+        if not 0 <= self.inquiries_per_s <= INQUIRIES_PER_S_MAX:
+            most = f"{INQUIRIES_PER_S_MAX:g}"
+            raise ScenarioError(f"{self.inquiries_per_s:g} inquiries per second: the rate must be 0 to {most}.")
         if self.tasks_per_s and not self.handlers:
             raise ScenarioError("Tasks need at least one handler that a node offers.")
         for place, handler in enumerate(self.handlers):

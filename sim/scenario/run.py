@@ -26,6 +26,7 @@ from sim.executor import NO_HOSTS, Host
 from sim.faults.fault import nanos
 from sim.faults.rest import break_the_rest, heal_the_core
 from sim.faults.timeline import Timeline
+from sim.inquiry_workload import InquiryWorkload
 from sim.machines import report_machines
 from sim.marks import MARKS, Mark
 from sim.process import CoreFactory, Process
@@ -93,6 +94,7 @@ class Run:
         names = [handler.name for handler in scripted]
         self.workload = Workload(self.world, scenario.tasks_per_s, names, self.end)
         self.event_workload = EventWorkload(self.world, scenario.events_per_s, self.end)
+        self.inquiry_workload = InquiryWorkload(self.world, scenario.inquiries_per_s, self.end)
         self._boot = self.world.kernel.random("boot")
 
     def start(self) -> None:
@@ -115,6 +117,8 @@ class Run:
             self.workload.start(world.kernel.now)
         if self.scenario.events_per_s:
             self.event_workload.start(world.kernel.now)
+        if self.scenario.inquiries_per_s:
+            self.inquiry_workload.start(world.kernel.now)
 
     def _boot_one(self, now: Instant, process: Process, _: None) -> None:
         self.world.bring_back(process)  # a fault may keep it down, or may have let it up before its time
@@ -134,7 +138,8 @@ class Run:
 
     def goes_on_until(self, end: Instant) -> None:
         """Let the faults phase, and the workload with it, end at `end`, or now if that is later."""
-        self.end = self.workload.until = self.event_workload.until = max(end, self.world.kernel.now)
+        self.end = max(end, self.world.kernel.now)
+        self.workload.until = self.event_workload.until = self.inquiry_workload.until = self.end
 
     def heal(self) -> None:
         """Begin the second phase: end every fault that is still in force, but where the rest is to stay broken."""
@@ -232,7 +237,8 @@ class Run:
         )
 
     def _task_figures(self) -> dict[str, int]:
-        figures = _by_name(self.workload.counts) | _by_name(self.event_workload.counts)
+        workloads = (self.workload, self.event_workload, self.inquiry_workload)
+        figures = {name: count for each in workloads for name, count in _by_name(each.counts).items()}
         for checker in self.world.watch.checkers:
             if isinstance(checker, OneResult) and checker.tasks:
                 figures["started"] = checker.started

@@ -81,6 +81,8 @@ def _mesh(scenario: Scenario) -> Iterator[str]:
     )
     if scenario.events_per_s:
         yield f"Users tell everybody something {scenario.events_per_s:g} times a second; one in ten is a query."
+    if scenario.inquiries_per_s:
+        yield f"Operators ask {scenario.inquiries_per_s:g} times a second why a member is believed to be what it is."
     if not scenario.tasks_per_s:
         yield "Nobody hands in tasks."
         return

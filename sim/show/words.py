@@ -22,6 +22,8 @@ def headline(scenario: Scenario) -> str:
         parts.append(f"{scenario.tasks_per_s:g} tasks/s")
     if scenario.events_per_s:
         parts.append(f"{scenario.events_per_s:g} events/s")
+    if scenario.inquiries_per_s:
+        parts.append(f"{scenario.inquiries_per_s:g} inquiries/s")
     line = ", ".join(parts)
     return f"{scenario.name}: {line}" if scenario.name else line
 

@@ -15,6 +15,7 @@ from tests.sim.planted.membership import MEMBERSHIP
 from tests.sim.planted.mutant import Mutant
 from tests.sim.planted.reconfiguring import RECONFIGURING
 from tests.sim.planted.ring import RING
+from tests.sim.planted.signing import SIGNING
 from tests.sim.planted.storage import STORAGE
 from tests.sim.planted.tags import TAGS
 from tests.sim.planted.tasks import TASKS
@@ -25,6 +26,7 @@ FAMILIES: dict[str, tuple[Mutant, ...]] = {
     "events": EVENTS,
     "liars": LIARS,
     "detector": DETECTOR,
+    "signing": SIGNING,
     "ring": RING,
     "tags": TAGS,
     "reconfiguring": RECONFIGURING,
