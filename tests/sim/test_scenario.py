@@ -30,6 +30,8 @@ from sim.scenario import Run, Scenario, run
         (Scenario(tasks_per_s=-1), "0 to 100000"),
         (Scenario(tasks_per_s=float("inf")), "0 to 100000"),
         (Scenario(tasks_per_s=1, handlers=()), "at least one handler"),
+        (Scenario(inquiries_per_s=-1), "0 to 100"),
+        (Scenario(inquiries_per_s=float("nan")), "0 to 100"),
         (Scenario(faults=(Halves(30, 20),)), "Did you mean 20-30?"),
         (Scenario(seconds=40, faults=(Halves(30, 60),)), "the run lasts 40 s"),
         (Scenario(nodes=1, faults=(Halves(30, 60),)), "at least 2 nodes"),
