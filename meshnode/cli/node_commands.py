@@ -262,6 +262,9 @@ Asks this node what its own probes have shown, and asks up to 16 members, the ac
 them: each pings it anew. Takes at most 3 s. NAME is a member's name or id, or how its id begins (6 characters or more).
 SILENT FOR counts from the first ping that stayed unanswered. Nothing is changed by asking.
 
+SIGNED tells whether an answer carries the signature of the node that gave it, so that others can check it: `no` is a
+node of an older version, `wrong` one whose answer was dropped.
+
 \b
 Examples:
   meshnode why box
