@@ -3,6 +3,11 @@
 Gossip cannot settle it: their word is outranked by what they were told, and its own is too far ahead to be believed of
 others. So it is settled by itself alone: a member that hears such a thing insists, over a stream, and one that is said
 to live is asked.
+
+What could be true is believed, and the member outdoes it once it hears of it. But others pass over the death of a life
+that they have not met, and nobody can reach who is said to live elsewhere: so nobody may tell it but the one that
+believes it. That one asks it where it was before, within a gossip interval, in a mesh small enough for all to ask
+(`TO_ASK_MAX`); and again whenever it gossips, where it does so from, for a question may be lost.
 """
 
 from __future__ import annotations
@@ -61,13 +66,24 @@ class Disputes:
         if is_honest(alive):
             swim.become_alive(now, row, alive)
 
-    def next_to_ask(self) -> tuple[Endpoint, Accusation | Refutation] | None:
-        """Who is to be shown what is believed of it, so that it says itself what it is; each once."""
+    def objects_to(self, speaker: Endpoint, updates: tuple[Update, ...]) -> bool:
+        """Ask a member that gossips, though it is taken for dead or gone, and does not say itself that it leaves."""
+        row = self._swim.table.get(speaker.node_id)
+        if row is None or row.precedence & STATE_MASK < State.DEAD:
+            return False
+        if any(type(update) is Accusation and update.node_id == speaker.node_id for update in updates):
+            return False
+        self._swim.wonder(speaker)
+        return True
+
+    def next_to_ask(self, count: int) -> list[tuple[Endpoint, Accusation | Refutation]]:
+        """Up to `count` members to be shown what is believed of them, so that they say themselves what they are."""
         swim = self._swim
-        while swim.to_ask:
-            node_id = next(iter(swim.to_ask))
-            at = swim.to_ask.pop(node_id)
+        asked: list[tuple[Endpoint, Accusation | Refutation]] = []
+        for at in list(swim.to_ask)[:count]:
+            del swim.to_ask[at]
+            node_id = at.node_id
             row = swim.table.get(node_id)
             if row is not None and row is not swim.me:
-                return at, accusation_against(swim, node_id) or Refutation(node_id, row.precedence)
-        return None
+                asked.append((at, accusation_against(swim, node_id) or Refutation(node_id, row.precedence)))
+        return asked

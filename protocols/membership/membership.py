@@ -167,7 +167,9 @@ class Membership:
             deadline = self._next_housekeeping
         if self._spreading_at < deadline:
             deadline = self._spreading_at
-        if (self._rumours_wait or self.swim.queue.size) and self._next_gossip < deadline and len(self.table.rows) > 1:
+        swim = self.swim
+        to_say = self._rumours_wait or swim.queue.size or swim.to_ask
+        if to_say and self._next_gossip < deadline and len(self.table.rows) > 1:
             deadline = self._next_gossip
         self.deadline = deadline
 
@@ -195,7 +197,8 @@ class Membership:
             self._exchange(now)
         if now >= self._spreading_at:
             self.spreading.fire(now)
-        if now >= self._next_gossip and (self._rumours_wait or swim.queue.size):
+        if now >= self._next_gossip and (self._rumours_wait or swim.queue.size or swim.to_ask):
+            self._ask()
             self._gossip(now)
             self._next_gossip = now + self._swim_config.gossip_interval
         if now >= self._next_housekeeping:
@@ -237,9 +240,6 @@ class Membership:
             target = self.table.get(due.ping)
             assert target is not None, "only members are probed"
             self._ping(target.endpoint, self._prober.seq)
-            asked = self._disputes.next_to_ask()
-            if asked is not None:
-                self._outbox.send(asked[0], Ping(NO_PROBE, asked[1:]))
 
     def _ping(self, to: Endpoint, seq: int) -> None:
         vitals = None if self.nearness is None else self.vitals.own
@@ -266,6 +266,10 @@ class Membership:
         row = self.table.get(node_id)
         return row is not None and row is not self.swim.me and row.precedence & STATE_MASK <= State.SUSPECT
 
+    def _ask(self) -> None:
+        for at, shown in self._disputes.next_to_ask(self._swim_config.gossip_fanout):
+            self._outbox.send(at, Ping(NO_PROBE, (shown,)))
+
     def _gossip(self, now: Instant) -> None:
         swim = self.swim
         me = swim.me
@@ -278,7 +282,7 @@ class Membership:
             return state <= State.SUSPECT or (state == State.DEAD and member.since > recently_dead)
 
         members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
-        if not members:
+        if not members or not (self._rumours_wait or swim.queue.size):
             return
         limit = swim.retransmits()
         if self._rumours_wait:
@@ -371,6 +375,8 @@ class Membership:
         if self._prober.out_of_touch:
             self._in_touch()
         answer = self._hear_from(now, sender, message.updates) if message.updates else None
+        if self.swim.leaving and message.probe == NO_PROBE:
+            return  # it is told that it has left: its word is passed on so often and no more, and not to who has it
         news = news_for(self.swim, sender.node_id, answer)
         near = self.nearness
         if near is None:
@@ -437,7 +443,8 @@ class Membership:
         in_touch_again = self._prober.out_of_touch
         if in_touch_again:
             self._in_touch()
-        return self._heard(now, sender, message.updates) or in_touch_again
+        news = self._heard(now, sender, message.updates)
+        return self._disputes.objects_to(sender, message.updates) or news or in_touch_again
 
     def _heard(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> bool:
         """Take in what `sender` says of members; whether any of it was news."""

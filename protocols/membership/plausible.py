@@ -26,7 +26,8 @@ LIFE_TOLD_MAX = GENERATION_MAX // 2
 PATIENCE = 4
 """How many times as far the accused goes along."""
 TO_ASK_MAX = 64
-"""Members at a time of which it is open whether they live; one is asked with each probe."""
+"""Members at a time that are to be asked what they are; so many as one tells news are asked each gossip interval. And
+the size of a mesh in which each of those that are told of a death asks the dead."""
 
 
 def is_plausible(known: int, told: int, patience: int = 1) -> bool:

@@ -80,8 +80,8 @@ class Swim:
         self.refutations = 0
         self.refused = 0
         """Words about members that no honest node says, or that cannot be true (`plausible.py`)."""
-        self.to_ask: dict[NodeId, Endpoint] = {}
-        """Members of whom others say what only they themselves can say (`disputes.py`)."""
+        self.to_ask: dict[Endpoint, None] = {}
+        """Members of whom others say what only they themselves can say, and where they are asked (`disputes.py`)."""
         self.on_met: Callable[[NodeId], None] = lambda node_id: None
         """Told of every member that is met for the first time, or again after it was forgotten."""
         self._id = config.node_id
@@ -187,7 +187,7 @@ class Swim:
                     if row.precedence < known.precedence and not is_plausible(
                         row.precedence, known.precedence, PATIENCE
                     ):
-                        self._wonder(known.endpoint)
+                        self.wonder(known.endpoint)
                     continue
             if isinstance(row, Believed):
                 self._merge_believed(now, row, known, speaker)
@@ -326,10 +326,13 @@ class Swim:
         ):
             self.refused += 1  # in the last generation it could never restart again: no honest node counts so far
             if type(update) is Alive:
-                self._wonder(Endpoint(update.node_id, update.profile.address))
+                self.wonder(Endpoint(update.node_id, update.profile.address))
             elif type(update) is Refutation:
-                self._wonder(row.endpoint)
+                self.wonder(row.endpoint)
             return
+        moved = type(update) is Alive and update.profile.address != row.alive.profile.address
+        if (moved or state >= DEAD) and update.node_id != speaker and self.table.present <= TO_ASK_MAX:
+            self.wonder(row.endpoint)  # where it was: if that is not true, nobody else may tell it
         if type(update) is Accusation:
             self._accused(now, row, update)
         elif type(update) is Refutation:
@@ -337,10 +340,10 @@ class Swim:
         elif type(update) is Alive:
             self._announced(now, row, update)
 
-    def _wonder(self, at: Endpoint) -> None:
-        """Others say of a member what cannot be true, or what is believed here cannot be: ask itself."""
+    def wonder(self, at: Endpoint) -> None:
+        """Others say of a member what cannot be true, or what it would have to object to: ask itself."""
         if len(self.to_ask) < TO_ASK_MAX:
-            self.to_ask[at.node_id] = at
+            self.to_ask[at] = None
 
     def become_alive(self, now: Instant, row: Member, update: Alive) -> None:
         """Believe a member to be alive, and what it announced."""

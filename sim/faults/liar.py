@@ -16,8 +16,10 @@ PER_S_MAX = 1000.0
 class Liar(NodeFault, frozen=True, tag="liar", forbid_unknown_fields=True):
     """Some running nodes say false things of everybody, `per_s` times a second each, to one member or to all.
 
-    It is a broken program, not the cleverest of enemies: at the usual rate nobody stays forgotten for over a round.
-    One that claims the next life of everybody thirty times a second gets further, for a new life costs a pause.
+    It is a broken program, not the cleverest of enemies: at the usual rate nobody stays forgotten for over a second,
+    and at thirty lies a second for little more than the pause that a new life costs (`node.LIFE_PAUSE`). One that so
+    often claims the next life of everybody, and dies once all take all for gone and elsewhere, leaves them apart until
+    they try seeds and remembered peers (`membership/healing.py`).
 
     At the end each of them is killed and started again, and tells the truth from then on. What is promised meanwhile
     is that nobody is forgotten for long (`checkers/nobody_forgotten.py`), and that nothing breaks; no random mix has

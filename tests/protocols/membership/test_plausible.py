@@ -15,7 +15,7 @@ from protocols.membership.member import (
     Update,
     precedence_of,
 )
-from protocols.membership.messages import Ack, Gossip, Ping, PushPull
+from protocols.membership.messages import NO_PROBE, Ack, Gossip, Ping, PushPull
 from protocols.membership.plausible import LIFE_TOLD_MAX, LIVES_AHEAD_MAX, PATIENCE, TO_ASK_MAX
 from tests.protocols.harness import Host, World, accuse, alive, endpoint_of, id_of
 
@@ -35,6 +35,11 @@ def lone_node(*known: str) -> Host:
 
 def refutes(name: str, generation: int, incarnation: int) -> Refutation:
     return Refutation(id_of(name), precedence_of(generation, incarnation, State.ALIVE))
+
+
+def asked(host: Host) -> list[str]:
+    """Where members are that were shown what is believed of them, beside all probes."""
+    return [to.address for to, message in host.said if isinstance(message, Ping) and message.probe == NO_PROBE]
 
 
 def lies_about(name: str, generation: int) -> tuple[Update, ...]:
@@ -134,7 +139,7 @@ def test_its_own_table_counts_as_its_word() -> None:
 
 def test_one_that_is_gone_here_and_lives_far_ahead_elsewhere_is_asked_once() -> None:
     host = lone_node("b", "c")
-    host.hears(endpoint_of("c"), Gossip((accuse("b", State.LEFT, by="b"),)))
+    host.hears(endpoint_of("b"), Gossip((accuse("b", State.LEFT, by="b"),)))
     host.hush()
     host.hears(endpoint_of("c"), Gossip((alive("b", FAR),)))
     host.hears(endpoint_of("c"), Gossip((refutes("b", FAR, 1),)))
@@ -145,12 +150,11 @@ def test_one_that_is_gone_here_and_lives_far_ahead_elsewhere_is_asked_once() -> 
 
 def test_it_is_asked_at_the_address_at_which_it_is_said_to_live() -> None:
     host = lone_node("b", "c")
-    host.hears(endpoint_of("c"), Gossip((accuse("b", State.DEAD),)))
+    host.hears(endpoint_of("b"), Gossip((accuse("b", State.LEFT),)))
+    host.hush()
     host.hears(endpoint_of("c"), Gossip((alive("b", FAR, at="moved.test:7000"),)))
     host.world.run(3)
-    assert [to.address for to, message in host.said if isinstance(message, Ping) and message.probe == 0] == [
-        "moved.test:7000"
-    ]
+    assert asked(host) == ["moved.test:7000"]
 
 
 def test_of_many_that_are_said_to_live_so_few_are_remembered() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
 
 from protocols import node
-from protocols.core import NANOS_PER_S, Instant, NodeId
+from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId
 from protocols.membership import membership, swim, telling
 from protocols.membership.disputes import Disputes
-from protocols.membership.member import Accusation, Member, State, Update, generation_of, state_of
+from protocols.membership.member import Accusation, Member, Refutation, State, Update, generation_of, state_of
 from protocols.membership.swim import Swim
 from sim.faults import Crash, Liar
 from sim.scenario import Scenario
@@ -21,6 +22,9 @@ LIED_TO_NEWCOMERS = Scenario(
     nodes=5, seconds=60, faults=(Liar(5, 45, tells="tables", per_s=20), Crash(10, 12, 2), Crash(20, 22, 2))
 )
 LIED_ABOUT_LIVES = Scenario(nodes=12, seconds=45, hold=("agreement",), faults=(Liar(5, 35, per_s=50, tells="lives"),))
+LIED_ABOUT_PLACES = Scenario(nodes=5, seconds=50, faults=(Liar(5, 45, per_s=20, tells="lives"),))
+
+Asked: TypeAlias = list[tuple[Endpoint, Accusation | Refutation]]
 
 
 def believes_in_any_life() -> AbstractContextManager[None]:
@@ -52,10 +56,21 @@ def believes_nobody_of_itself() -> AbstractContextManager[None]:
 def asks_nobody() -> AbstractContextManager[None]:
     """A member of whom others say what only itself can say is not asked."""
 
-    def nobody(self: Disputes) -> None:
-        return None
+    def nobody(self: Disputes, count: int) -> Asked:
+        self._swim.to_ask.clear()
+        return []
 
     return patched(Disputes, "next_to_ask", nobody)
+
+
+def leaves_the_gone_to_gossip() -> AbstractContextManager[None]:
+    """Whoever takes a member for dead or gone by the word of others does not show it that."""
+    next_to_ask = Disputes.next_to_ask
+
+    def who_is_here(self: Disputes, count: int) -> Asked:
+        return [each for each in next_to_ask(self, count) if state_of(each[1].precedence) < State.DEAD]
+
+    return patched(Disputes, "next_to_ask", who_is_here)
 
 
 @contextmanager
@@ -67,10 +82,15 @@ def tells_nobody_that_it_has_left() -> Iterator[None]:
         accusation = accusation_against(swim, node_id)
         return None if accusation is None or state_of(accusation.precedence) is State.LEFT else accusation
 
+    next_to_ask = Disputes.next_to_ask
+
+    def who_is_here(self: Disputes, count: int) -> Asked:
+        return [each for each in next_to_ask(self, count) if state_of(each[1].precedence) is not State.LEFT]
+
     told = membership.TOLD_THOUGH_GONE
     membership.TOLD_THOUGH_GONE = 0
     try:
-        with patched(telling, "accusation_against", against):
+        with patched(telling, "accusation_against", against), patched(Disputes, "next_to_ask", who_is_here):
             yield
     finally:
         membership.TOLD_THOUGH_GONE = told
@@ -93,5 +113,6 @@ LIARS = (
     mutant_by(believes_nobody_of_itself, LIED, "nobody_forgotten", "agreement"),
     mutant_by(tells_nobody_that_it_has_left, LIED_A_LOT, "nobody_forgotten"),
     mutant_by(asks_nobody, LIED_ABOUT_LIVES, "agreement", seeds=3),
+    mutant_by(leaves_the_gone_to_gossip, LIED_ABOUT_PLACES, "nobody_forgotten"),
     mutant_by(begins_lives_too_slowly, LIED, "nobody_forgotten"),
 )
