@@ -1,7 +1,7 @@
 """How well this node itself is doing, as far as it can tell (Lifeguard section IV-A, local health aware probe).
 
 A node that is cut off, starved or frozen takes everybody else for dead. The signs of that are its own: probes that fail
-without even a nack from those who were asked to help, and suspicions of itself that it has to refute. Each raises a
+without even a nack from those who were asked to help, and doubts of what it is now that it has to refute. Each raises a
 score, every probe that is answered lowers it, and the probe interval and timeout grow with it: whoever has reason to
 doubt himself accuses slowly. The score is 0 for a node in good health and at most `health_max`.
 """

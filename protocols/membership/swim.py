@@ -439,7 +439,10 @@ class Swim:
         else:
             self.me = self.table.believe(now, row, row.alive, precedence, self._id)
             self.queue.put(Refutation(self._id, precedence))
-        self.health.worse()
+        if update.precedence <= with_state(row.precedence, State.DEAD):
+            # Somebody could not reach this node as it is now, and that may well be its own fault. Who speaks of an
+            # incarnation that it has not come to, or says that it has left, has not tried to.
+            self.health.worse()
         self.refutations += 1
         accuser = update.by if type(update) is Accusation else update.node_id
         self._outbox.notify(Refuted(accuser, incarnation))

@@ -166,3 +166,25 @@ def test_it_is_outdone_as_soon_as_the_member_gossips_where_the_question_was_lost
     assert a.sees("b") is State.LEFT
     b.hears(endpoint_of("z"), Gossip((accuse("b", State.DEAD),)))  # so that it has something to say
     world.run_until(lambda: back_in_its_next_life(a), 0.7)
+
+
+# What it says of the accused's own health.
+
+
+@pytest.mark.parametrize(
+    ("state", "incarnation", "score"),
+    [
+        (State.SUSPECT, 0, 1),
+        (State.DEAD, 0, 1),
+        (State.LEFT, 0, 0),
+        (State.SUSPECT, 1, 0),
+        (State.DEAD, 500, 0),
+    ],
+)
+def test_only_an_accusation_that_may_be_its_own_fault_lowers_the_health_of_the_accused(
+    state: State, incarnation: int, score: int
+) -> None:
+    host = lone_node()
+    host.hears(endpoint_of("z"), Gossip((accuse("a", state, 1, incarnation),)))
+    assert host.node.swim.refutations == 1
+    assert host.node.swim.health.score == score
