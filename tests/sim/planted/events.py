@@ -21,7 +21,7 @@ from tests.sim.planted.mutant import Tampered, mutant_by, mutant_of, patched
 
 TOLD = Scenario(nodes=5, seconds=30, events_per_s=4)
 TOLD_IN_A_CUT = Scenario(nodes=6, seconds=40, events_per_s=2, faults=(Halves(5, 40),))
-TOLD_WITH_LOSS = Scenario(nodes=6, seconds=30, events_per_s=6, link=LinkProfile(loss=0.2, reorder=0.3))
+TOLD_WITH_LOSS = Scenario(nodes=6, seconds=30, events_per_s=6, link=LinkProfile(loss=0.55, reorder=0.3))
 TOLD_WITH_CRASHES = Scenario(nodes=4, seconds=40, events_per_s=4, faults=(Crash(8, 12, 2), Crash(20, 24, 2)))
 TOLD_IN_A_POWER_CUT = Scenario(nodes=4, seconds=30, events_per_s=4, faults=(MassRestart(15, 20),))
 TOLD_AS_DISKS_WRITE = Scenario(
