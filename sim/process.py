@@ -75,6 +75,7 @@ CLOCK_OFFSET_MAX = 1_000_000 * NANOS_PER_S
 RATE_MIN = PAR // 10
 """However many faults slow a clock down, it runs at this at least."""
 WOKE = Woke()
+NO_LISTENERS: tuple[tuple[()], tuple[()]] = ((), ())
 
 CoreFactory: TypeAlias = Callable[[NodeConfig, Iterable[Put], random.Random], Core]
 SendFunction: TypeAlias = Callable[[Instant, Station, Endpoint, Message], None]
@@ -342,8 +343,12 @@ class Process:
             if wanted < self._wake_pending:
                 self._arm(now, wanted)
         if message is not None:
-            for told in self._on_message.get(event_type, ()):
+            every, news = self._on_message.get(event_type, NO_LISTENERS)
+            for told in every:
                 told(now, self, message)
+            if news and message.updates:  # type: ignore[attr-defined]  # all types that `Checker.news` may name have
+                for told in news:
+                    told(now, self, message)
         for listener in self._on_step:
             listener(now, self, event)
 

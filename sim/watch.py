@@ -23,6 +23,10 @@ FactListener: TypeAlias = "Callable[[Instant, Process, Fact], None]"
 MessageListener: TypeAlias = "Callable[[Instant, Process, Any], None]"
 
 
+MessageListeners: TypeAlias = tuple[tuple[MessageListener, ...], tuple[MessageListener, ...]]
+"""Who is told of every message of a type, and who of those that brought updates about members."""
+
+
 class _Listeners(dict[type[Fact], tuple[FactListener, ...]]):
     """Fact type → who wants it; `everything` wants all types, and is told first."""
 
@@ -43,8 +47,8 @@ class Watch:
         self.violations: list[Violation] = []
         self.facts: Counter = Counter()
         self.listeners = _Listeners()
-        self.on_message: dict[type, tuple[MessageListener, ...]] = {}
-        """Told of every message that a node has handled, by its type."""
+        self.on_message: dict[type, MessageListeners] = {}
+        """Told of messages that a node has handled, by type. In a large mesh most probes bring no updates."""
         self.on_step: list[Callable[[Instant, Process, Event], None]] = []
         """Told of every event that a node has handled. Expensive."""
         self.on_durable: list[Callable[[Instant, Process, tuple[Record, ...]], None]] = []
@@ -68,7 +72,11 @@ class Watch:
             for fact_type in checker.facts:
                 self.listeners[fact_type] = (*self.listeners[fact_type], checker.on_fact)
             for message_type in checker.messages:
-                self.on_message[message_type] = (*self.on_message.get(message_type, ()), checker.on_message)
+                every, news = self.on_message.get(message_type, ((), ()))
+                self.on_message[message_type] = ((*every, checker.on_message), news)
+            for message_type in checker.news:
+                every, news = self.on_message.get(message_type, ((), ()))
+                self.on_message[message_type] = (every, (*news, checker.on_message))
             if kind.on_durable is not Checker.on_durable:
                 self.on_durable.append(checker.on_durable)
             if kind.on_save is not Checker.on_save:

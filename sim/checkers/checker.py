@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec import Struct
 
 from protocols.core import NANOS_PER_MS, Command, Fact, Instant, Message, Outcome, Record, Save
+from protocols.membership.messages import Ack, Gossip, Ping, PingReq
 from protocols.tasks.task import RunBody
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class Violation(Struct, frozen=True):
 
 class Checker:
     """Base of all checkers. `name` is the property, as reports name it; `facts` and `messages` list the types that
-    `on_fact` and `on_message` want."""
+    `on_fact` and `on_message` want, and `news` those that `on_message` wants only where they bring updates."""
 
     name: ClassVar[str]
     facts: ClassVar[tuple[type[Fact], ...]] = ()
     messages: ClassVar[tuple[type[Message], ...]] = ()
+    news: ClassVar[tuple[type[Ping | PingReq | Ack | Gossip], ...]] = ()
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -54,7 +56,7 @@ class Checker:
         """A node told a fact of one of the types in `facts`."""
 
     def on_message(self, now: Instant, process: Process, message: Any) -> None:
-        """A node handled a message of one of the types in `messages`."""
+        """A node handled a message of one of the types in `messages`, or one with updates of those in `news`."""
 
     def on_durable(self, now: Instant, process: Process, records: tuple[Record, ...]) -> None:
         """Records have become durable."""

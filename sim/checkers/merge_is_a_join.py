@@ -48,7 +48,7 @@ class MergeIsAJoin(Checker):
     """What a node believes depends on what it has heard, not on the order, the grouping or the number of times."""
 
     name = "merge_is_a_join"
-    messages = (Ack, Ping, Gossip)
+    news = (Ack, Ping, Gossip)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -57,7 +57,7 @@ class MergeIsAJoin(Checker):
         self.trials = 0
 
     def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip) -> None:
-        if not message.updates or self.world.has_lied or self.trials >= TRIALS_MAX:
+        if self.world.has_lied or self.trials >= TRIALS_MAX:
             return
         self._packets += 1
         left = PACKETS_PER_TRIAL - self._packets % PACKETS_PER_TRIAL

@@ -20,11 +20,10 @@ class NobodySeesItselfDead(Checker):
     """No running node takes itself for suspect or dead."""
 
     name = "nobody_sees_itself_dead"
-    messages = (Ack, Ping, Gossip, PingReq, PushPull)
+    messages = (PushPull,)
+    news = (Ack, Ping, Gossip, PingReq)
 
     def on_message(self, now: Instant, process: Process, message: Ack | Ping | Gossip | PingReq | PushPull) -> None:
-        if not isinstance(message, PushPull) and not message.updates:
-            return
         me = rows_of(process.core).get(process.config.node_id)
         if me is not None and me.precedence & STATE_MASK in DOUBTED:
             self.violated(now, process, f"takes itself for {me.state.name.lower()}")

@@ -60,7 +60,7 @@ class TrafficIsFlat(Checker):
     """A node spends no more bytes on probes and gossip in a large mesh than in a small one, but for a logarithm."""
 
     name = "traffic_is_flat"
-    messages = (Ack, Ping, Gossip)
+    news = (Ack, Ping, Gossip)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
