@@ -302,7 +302,7 @@ class Disk:
         return max(begun + self._latency * times, self._stalled_until())
 
     def _stalled_until(self) -> Instant:
-        return max((slowness.stalled_until for slowness in self._slowed_by), default=0)
+        return max([slowness.stalled_until for slowness in self._slowed_by]) if self._slowed_by else 0
 
     def _next_batch(self) -> list[Save]:
         queue = self._queue
@@ -330,7 +330,7 @@ class Disk:
         # empty list is this turn's token; a crash in the middle of it replaces it.
         turn: list[Save] = []
         self._committing = turn
-        if self.failure or any(failure.left for failure in self._sync_failures):
+        if self.failure or (self._sync_failures and any(failure.left for failure in self._sync_failures)):
             self._fail(now, batch, turn)
         else:
             self.commits += 1

@@ -26,6 +26,7 @@ VNODES = 128
 """Virtual nodes per unit of weight (DESIGN 6). The share of one member deviates by 1/sqrt(128), about 9 %."""
 MEMBERS_REMEMBERED = 2048
 """Members whose tokens are kept; at weight 1 about 6 KB each."""
+KEYS_REMEMBERED = 1024
 
 _TOKENS_PER_BLOCK = 8
 _BLOCK_BYTES = _TOKENS_PER_BLOCK * TOKEN_BITS // 8
@@ -44,6 +45,7 @@ def token_of(domain: Domain, text: str) -> int:
     return int.from_bytes(blake2b(data, digest_size=8, person=domain.value).digest(), "big")
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED)
 def key_token(key: str) -> int:
     """Where `key` stands on the ring."""
     return token_of(Domain.KEY, key)

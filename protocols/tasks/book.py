@@ -26,7 +26,7 @@ BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 def new_task_id(rng: Random, coordinator: NodeId) -> str:
     """60 random bits, and the first characters of the coordinator's id."""
     bits = rng.getrandbits(60)
-    return "".join(BASE32[(bits >> shift) & 31] for shift in range(0, 60, 5)) + "." + coordinator[:SUFFIX_CHARS]
+    return "".join([BASE32[(bits >> shift) & 31] for shift in range(0, 60, 5)]) + "." + coordinator[:SUFFIX_CHARS]
 
 
 def coordinator_prefix(task_id: str) -> str:

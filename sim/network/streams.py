@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappush
 from typing import TYPE_CHECKING
 
@@ -45,9 +44,9 @@ class Stream:
         self.receiver = receiver
         self.last_at: Instant = 0
         self.under_way = 0
-        self.waiting: deque[Received] = deque()
+        self.waiting: list[Received] = []
         """What was under way when the stall began, as it would have arrived; it goes before what is unsent."""
-        self.unsent: deque[Received] = deque()
+        self.unsent: list[Received] = []
         """What was sent during the stall."""
         self.stalled_at: Instant = -1
         """Since when messages wait; −1 while they flow."""
@@ -223,7 +222,7 @@ class Streams:
 def stalls(stream: Stream) -> bool:
     """Whether nothing can pass on `stream` now: a cut either way, or a clog on the way there."""
     there = stream.sender.barred
+    if there is not None and there[stream.receiver.index]:
+        return True
     back = stream.receiver.blocked
-    return bool(
-        (there is not None and there[stream.receiver.index]) or (back is not None and back[stream.sender.index])
-    )
+    return back is not None and back[stream.sender.index] != 0
