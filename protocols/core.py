@@ -16,7 +16,7 @@ time, and carries out the effects that come back. Rules that every core and ever
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -223,11 +223,8 @@ class Save(Struct, frozen=True, gc=False):
 Effect: TypeAlias = Send | Save | Perform | Reply | Notify
 
 
-class Step(NamedTuple):
-    """What came of one event: effects in order, and when to wake the core again (None: not by itself)."""
-
-    effects: list[Effect]
-    wake_at: Instant | None
+Step: TypeAlias = tuple[list[Effect], Instant | None]
+"""What came of one event: effects in order, and when to wake the core again (None: not by itself)."""
 
 
 class Core(Protocol):

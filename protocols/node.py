@@ -39,6 +39,7 @@ from protocols.detector.confirm import Confirmer
 from protocols.detector.inquiries import Inquiries
 from protocols.detector.messages import AskReach, Reached
 from protocols.detector.why import Explainer, Why
+from protocols.invariants import check_node
 from protocols.keyring.keeper import KeyringKeeper, keyring_at_start
 from protocols.keyring.messages import Keys, KeysAsk, KeysHeld, KeysRefused
 from protocols.keyring.views import AddKey, ListKeys, RemoveKey, TellKeys, UseKey
@@ -46,8 +47,7 @@ from protocols.membership.event_views import AnswerQuery, AskQuery, ReadEvents, 
 from protocols.membership.events import EVENTS_TAG
 from protocols.membership.facts import NodeStarted
 from protocols.membership.hints import HungUp, Suggest
-from protocols.membership.invariants import check_beliefs
-from protocols.membership.member import Member, State
+from protocols.membership.member import Member
 from protocols.membership.membership import Membership
 from protocols.membership.messages import Ack, Gossip, Nack, Ping, PingReq, PushPull, StreamAck, StreamPing
 from protocols.membership.records import DISK_PROBE, GENERATION_KEY, PEERS_KEY, Generation, Peers
@@ -58,7 +58,7 @@ from protocols.membership.views import GetStatus, Leave, Left, ListMembers
 from protocols.membership.vitals import Reported, ReportMachine, VitalsBook
 from protocols.outbox import NEVER, Journal, Outbox
 from protocols.reconfiguring import Reconfigure, Reconfigurer
-from protocols.standing import answer_of, member_view, members_of, status_of
+from protocols.standing import answer_of, is_alive, member_view, members_of, not_serving, status_of
 from protocols.tasks.asker import Asker, local, remote, respond
 from protocols.tasks.asking import Asking
 from protocols.tasks.book import coordinator_prefix
@@ -94,6 +94,9 @@ class Phase(Enum):
     LEAVING = "leaving"
 
 
+STARTING = Phase.STARTING
+
+
 def saved_generation(saved: Iterable[Put]) -> int:
     """The generation of the last life that was saved; 0 before the first."""
     return max((put.value.number for put in saved if type(put.value) is Generation), default=0)
@@ -104,14 +107,14 @@ class Node:
 
     def __init__(self, config: NodeConfig, saved: Iterable[Put], rng: Random) -> None:
         self.config = config
-        self.phase = Phase.STARTING
+        self.phase = STARTING
         records = {put.key: put for put in saved}
         self.generation = saved_generation(records.values())
         peers = records.get(PEERS_KEY)
         seed = rng.getrandbits(128)
         self._outbox = Outbox()
         self._journal = Journal(self._outbox, DISK_PROBE)
-        self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, self._is_alive)
+        self.worker = Worker(config.handlers, self._outbox, self._new_perform_id, partial(is_alive, self))
         self.vitals = VitalsBook(sum(handler.concurrency for handler in config.handlers), self.worker)
         self.membership = Membership(
             config,
@@ -154,8 +157,8 @@ class Node:
         self._seldom = (self._journal, self.asking, self.worker, self._inquiries, self.keyring, self._tagging)
         """Whatever has a deadline but membership and tasks. In the order in which they fire."""
         self._aside: Instant = NEVER
-        """The earliest deadline of those, as of the last step in which one of them had something to do (`_touched`):
-        most steps are membership's, and a large mesh feels each look elsewhere."""
+        """The earliest deadline of those and of the tasks, as of the last step in which one of them had something to do
+        (`_touched`): most steps are membership's, and a large mesh feels each look elsewhere."""
         self._touched = False
         self._deadline: Instant = NEVER
         self._wake_at: Instant | None = None
@@ -167,21 +170,15 @@ class Node:
         if type(event) is SaveFailed:
             self._touched = True
             self._save_failed(now, event)  # before the timers: what they save must not overtake what has failed
-        if now >= self._deadline:
+        fires = now >= self._deadline
+        if fires:
             self._fire(now)
-        elif type(event) is Received and type(event.message) is Gossip and self.phase is not Phase.STARTING:
-            # Most events of a large mesh that has news, and most of them tell what is known: nothing is to be done.
-            told = self.membership.on_gossip(now, event.sender, event.message)
-            if event.message.rumours:
-                self.spreading.heard(now, event.sender.node_id, event.message.rumours)
-            elif not told:
-                return Step([], self._wake_at)
-            wake_at = self._rearm(now)
-            return Step(self._outbox.drain(), wake_at)
         match event:
             case Received():
-                if self.phase is not Phase.STARTING:
-                    self._received(now, event.sender, event.message)
+                if self.phase is not STARTING:
+                    changed = self._received(now, event.sender, event.message)
+                    if not changed and not fires:
+                        return self._outbox.drain(), self._wake_at
             case Woke():
                 if not self._started_at:
                     self._started_at = max(1, now)
@@ -200,23 +197,19 @@ class Node:
             case _:
                 assert_never(event)
         wake_at = self._rearm(now)  # first, for what it starts belongs to this step
-        return Step(self._outbox.drain(), wake_at)
+        return self._outbox.drain(), wake_at
 
     def check(self) -> None:
         """Raise `InvariantViolation` where the state breaks a promise."""
-        check_beliefs(self.swim)
-        self.spreading.events.check()
-        if not self.tasks.book.check():
-            raise InvariantViolation("the task indexes differ from the tasks")
-        if not self.worker.check():
-            raise InvariantViolation("the run counts differ from the runs, or exceed a handler's concurrency")
-        if not self.keyring.check():
-            raise InvariantViolation("the keyring has lost its primary, or a key that it holds retires")
+        check_node(self)
+        if self._first_aside() < self._aside:
+            raise InvariantViolation("something is due before the node looks at it")
 
     # Time.
 
     def _fire(self, now: Instant) -> None:
-        if now >= self._aside:
+        aside = now >= self._aside
+        if aside:
             self._touched = True
             for part in self._seldom:
                 if now >= part.deadline:
@@ -225,11 +218,40 @@ class Node:
             slept = self.membership.fire(now)
             if slept:
                 self.tasks.book.excuse(slept)
-        if now >= self.tasks.deadline:
+        if aside and now >= self.tasks.deadline:
             self.tasks.fire(now)
 
     def _rearm(self, now: Instant) -> Instant | None:
-        swim = self.swim
+        swim, membership = self.swim, self.membership
+        if swim.touched:
+            self._look_around(now)
+        if self._touched:
+            self._touched = False
+            self._rearm_aside(now)
+        membership.rearm(now)
+        if swim.touched:  # who leaves, or was outgrown and may not say so yet, looks around at every step
+            swim.touched = bool(self._leavers) or swim.outgrown > self.generation
+        deadline = membership.deadline
+        if self._aside < deadline:
+            deadline = self._aside
+        self._deadline = deadline
+        self._wake_at = None if deadline == NEVER else deadline
+        return self._wake_at
+
+    def _rearm_aside(self, now: Instant) -> None:
+        tasks = self.tasks
+        if tasks.book.open or tasks.deadline != NEVER:
+            tasks.rearm(now)
+        self._aside = self._first_aside()
+
+    def _first_aside(self) -> Instant:
+        tasks, worker = self.tasks, self.worker
+        first = min(self._left_at, tasks.deadline, self._journal.deadline, self.asking.deadline, worker.deadline)
+        return min(first, self._inquiries.deadline, self.keyring.deadline, self._tagging.deadline)
+
+    def _look_around(self, now: Instant) -> None:
+        """Do what follows from a change of what this node believes, or from the time that it takes its leave."""
+        swim, tasks, membership = self.swim, self.tasks, self.membership
         if (
             swim.outgrown > self.generation
             and self.phase is Phase.SERVING
@@ -239,31 +261,17 @@ class Node:
             self._lives_paid_until = max(now, self._lives_paid_until) + LIFE_PAUSE
             self._begin_generation(swim.outgrown + 1)
         if swim.rival:
-            self.membership.face_rival(now)
-        tasks = self.tasks
+            membership.face_rival(now)
         if tasks.view_seen != swim.view:
-            self.membership.view_changes.add(now)
+            self._touched = True
+            membership.view_changes.add(now)
             tasks.on_view(now)
-        membership = self.membership
         if self._leavers and (now >= self._left_at or membership.farewell.is_said):
             self._left_at = NEVER
             self._touched = True
             for request_id in self._leavers:
                 self._outbox.reply(request_id, Left(len(tasks.book.open)))
             self._leavers.clear()
-        membership.rearm(now)
-        deadline = membership.deadline
-        if tasks.book.open or tasks.deadline != NEVER:
-            tasks.rearm(now)
-            deadline = min(deadline, tasks.deadline)
-        if self._touched:
-            self._touched = False
-            self._aside = min(self._left_at, *[part.deadline for part in self._seldom])
-        if self._aside < deadline:
-            deadline = self._aside
-        self._deadline = deadline
-        self._wake_at = None if deadline == NEVER else deadline
-        return self._wake_at
 
     # Life.
 
@@ -323,18 +331,20 @@ class Node:
 
     # Messages.
 
-    def _received(self, now: Instant, sender: Endpoint, message: Message) -> None:
+    def _received(self, now: Instant, sender: Endpoint, message: Message) -> bool:
+        """Whether any deadline may have changed: most of what goes round in a large mesh tells what is known."""
         match message:
+            case Ping():
+                return self.membership.on_ping(now, sender, message)
+            case Gossip():
+                told = self.membership.on_gossip(now, sender, message)
+                if message.rumours:
+                    self.spreading.heard(now, sender.node_id, message.rumours)
+                return told or bool(message.rumours)
             case Ack():
                 if not self.membership.on_ack(now, sender, message):
                     self._touched = True
                     self._inquiries.on_ack(now, sender.node_id, message.probe)
-            case Ping():
-                self.membership.on_ping(now, sender, message)
-            case Gossip():
-                self.membership.on_gossip(now, sender, message)
-                if message.rumours:
-                    self.spreading.heard(now, sender.node_id, message.rumours)
             case Nack():
                 self.membership.on_nack(sender, message)
             case PingReq():
@@ -344,18 +354,10 @@ class Node:
             case _:
                 self._touched = True
                 self._received_aside(now, sender, message)
+        return True
 
     def _received_aside(self, now: Instant, sender: Endpoint, message: Message) -> None:
         match message:
-            case StreamPing():
-                self.membership.on_stream_ping(sender, message)
-            case StreamAck():
-                self.membership.on_stream_ack(sender, message)
-                self._inquiries.on_ack(now, sender.node_id, message.probe)
-            case AskReach() | Reached():
-                self._inquiries.received(now, sender, message)
-            case EventDigest() | EventsWanted() | Events() | QueryAsk() | QueryAnswer():
-                self.spreading.received(now, sender, message)
             case Assign():
                 self.worker.on_assign(now, sender, message)
             case RunEnded():
@@ -368,6 +370,15 @@ class Node:
                 self.tasks.on_run_states(now, sender, message)
             case RunRefused():
                 self.tasks.on_run_refused(now, sender, message)
+            case StreamPing():
+                self.membership.on_stream_ping(sender, message)
+            case StreamAck():
+                self.membership.on_stream_ack(sender, message)
+                self._inquiries.on_ack(now, sender.node_id, message.probe)
+            case AskReach() | Reached():
+                self._inquiries.received(now, sender, message)
+            case EventDigest() | EventsWanted() | Events() | QueryAsk() | QueryAnswer():
+                self.spreading.received(now, sender, message)
             case Ask():
                 self._asked(now, remote(sender, message.ask_id), message.command)
             case Answer():
@@ -420,14 +431,14 @@ class Node:
             self.vitals.report(command)
             self._outbox.reply(request_id, Reported())
             return
-        if self.phase is Phase.STARTING:
-            self._outbox.reply(request_id, _not_serving("starting", "Try again in a moment."))
+        if self.phase is STARTING:
+            self._outbox.reply(request_id, not_serving("starting", "Try again in a moment."))
             return
         asker = local(request_id)
         match command:
             case Submit():
                 if self.phase is Phase.LEAVING:
-                    self._outbox.reply(request_id, _not_serving("leaving", "Submit through another node."))
+                    self._outbox.reply(request_id, not_serving("leaving", "Submit through another node."))
                 else:
                     self.tasks.submit(now, asker, command)
             case GetTask() | CancelTask():
@@ -442,7 +453,7 @@ class Node:
             case ListKeys() | AddKey() | UseKey() | RemoveKey() | TellKeys():
                 self.keyring.requested(now, request_id, command)
             case SendEvent() | AskQuery() if self.phase is Phase.LEAVING:
-                self._outbox.reply(request_id, _not_serving("leaving", "Say it through another node."))
+                self._outbox.reply(request_id, not_serving("leaving", "Say it through another node."))
             case SendEvent() | ReadEvents() | AskQuery() | AnswerQuery():
                 self.spreading.requested(now, request_id, command)
             case EstimateRtt():
@@ -454,7 +465,7 @@ class Node:
             case GetTags():
                 self._outbox.reply(request_id, self._tagging.view())
             case SetTags() | Reconfigure() if self.phase is Phase.LEAVING:
-                self._outbox.reply(request_id, _not_serving("leaving", "Do it when it has been started again."))
+                self._outbox.reply(request_id, not_serving("leaving", "Do it when it has been started again."))
             case SetTags():
                 self._tagging.change(now, request_id, command)
             case Reconfigure():
@@ -479,10 +490,6 @@ class Node:
     def storage_error(self) -> str:  # empty while the disk is well
         return self._journal.error
 
-    def _is_alive(self, node_id: NodeId) -> bool:
-        member = self.swim.table.get(node_id)
-        return member is not None and member.state is State.ALIVE
-
     def members(self) -> list[Member]:
         """The rows of this node's member table."""
         return list(self.swim.table)
@@ -490,7 +497,3 @@ class Node:
     def owner_of(self, handler: str, key: str) -> NodeId | None:
         """Where this node would run a task of `key` now."""
         return self.tasks.routing.ring(handler).owner(key)
-
-
-def _not_serving(phase: str, next_step: str) -> Refused:
-    return Refused(phase, f"This node is {phase}.", next_step, retry_after_s=1.0)

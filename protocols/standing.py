@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from protocols.core import NANOS_PER_S, Instant
+from protocols.core import NANOS_PER_S, Instant, NodeId, Refused
+from protocols.detector.evidence import quantile
 from protocols.membership.member import Member, State
-from protocols.membership.views import MemberList, MemberView, NodeStatus
+from protocols.membership.views import MemberList, MembershipStatus, MemberView, NodeStatus
 from protocols.tasks.task import TaskState
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def status_of(node: Node, now: Instant) -> NodeStatus:
         handlers=node.worker.handlers,
         storage_error=node.storage_error,
         members_left=table.count(State.LEFT),
-        membership=node.membership.status(now),
+        membership=membership_of(node, now),
         vitals=node.vitals.own_view(),
         rtt=node.membership.rtt.summary(now),
         refused={
@@ -96,6 +97,46 @@ def status_of(node: Node, now: Instant) -> NodeStatus:
             "signatures": node.confirmer.refused,
         },
     )
+
+
+def membership_of(node: Node, now: Instant) -> MembershipStatus:
+    """How the membership protocol of `node` is doing."""
+    membership, swim = node.membership, node.swim
+    evidence = membership.evidence
+    count, total = evidence.round_trips()
+    round_trips = evidence.last_round_trips()
+    return MembershipStatus(
+        health_score=swim.health.score,
+        health_score_max=node.config.swim.health_max,
+        suspicions_open=len(swim.suspicions),
+        refutations=swim.refutations,
+        probes=membership.prober.probes,
+        probes_failed=evidence.probes_failed,
+        probe_rtt_count=count,
+        probe_rtt_sum_s=total / NANOS_PER_S,
+        probe_rtt_median_s=quantile(round_trips, 50) / NANOS_PER_S,
+        probe_rtt_p99_s=quantile(round_trips, 99) / NANOS_PER_S,
+        probe_rtt_window=len(round_trips),
+        push_pulls_begun=membership.tables_offered,
+        push_pulls_answered=membership.tables_answered,
+        view_changes=membership.view_changes.total,
+        view_changes_last_minute=membership.view_changes.last_minute(now),
+        view_number=swim.steady.number,
+        view_members=swim.steady.size,
+        views_last_minute=membership.views.last_minute(now),
+        members_held=swim.steady.held(now),
+    )
+
+
+def is_alive(node: Node, node_id: NodeId) -> bool:
+    """Whether `node` takes a member for alive."""
+    member = node.swim.table.get(node_id)
+    return member is not None and member.state is State.ALIVE
+
+
+def not_serving(phase: str, next_step: str) -> Refused:
+    """What a caller is told who comes too early or too late."""
+    return Refused(phase, f"This node is {phase}.", next_step, retry_after_s=1.0)
 
 
 def answer_of(node: Node, now: Instant, name: str) -> str | None:

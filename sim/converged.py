@@ -39,3 +39,4 @@ def complete_tables(processes: Sequence[Process]) -> None:
     for node in nodes:
         node.swim.table.fill(announced)
         node.swim.view += 1
+        node.swim.touched = True

@@ -9,7 +9,6 @@ doubt himself accuses slowly. The score is 0 for a node in good health and at mo
 from __future__ import annotations
 
 from protocols.config import SwimConfig
-from protocols.core import Instant
 
 
 class LocalHealth:
@@ -30,6 +29,7 @@ class LocalHealth:
         if self.score:
             self.score -= 1
 
-    def scale(self, duration: Instant) -> Instant:
-        """`duration` as it is for a node of this health: times one plus the score."""
-        return duration * (1 + self.score)
+    @property
+    def stretch(self) -> int:
+        """By how much a node of this health takes longer for everything."""
+        return 1 + self.score

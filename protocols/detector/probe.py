@@ -84,11 +84,11 @@ class Prober:
         "_rng",
         "_seq",
         "_target",
-        "_target_seq",
         "deadline",
         "out_of_touch",
         "pinged",
         "pinged_at",
+        "seq",
     )
 
     def __init__(self, config: SwimConfig, rng: Random, health: LocalHealth) -> None:
@@ -103,7 +103,8 @@ class Prober:
         """Whether the last probe was: the next one is not, so that no peer that flaps costs others their turn."""
         self._seq = 0
         self._target: NodeId = ""
-        self._target_seq = 0
+        self.seq = 0
+        """The number of the probe under way."""
         self._helpers: tuple[NodeId, ...] = ()
         self._helpers_heard: tuple[NodeId, ...] = ()
         """Those of them that sent a nack: they are there, and so is this node."""
@@ -165,12 +166,7 @@ class Prober:
 
     def _rearm(self, probe_deadline: Instant) -> None:
         self._probe_deadline = probe_deadline
-        self.deadline = min(probe_deadline, self._next_nack_at)
-
-    @property
-    def seq(self) -> int:
-        """The number of the probe under way."""
-        return self._target_seq
+        self.deadline = probe_deadline if probe_deadline < self._next_nack_at else self._next_nack_at
 
     @property
     def probes(self) -> int:
@@ -215,17 +211,19 @@ class Prober:
             # Helpers that are silent too make it likely that this node is the one that cannot be heard.
             silent = len(helpers) - len(helpers_heard)
             self._health.worse(silent if helpers else 1)
-        self._expire_relays(now)
-        self._next_probe_at = now + self._health.scale(self._config.probe_interval)
+        if self._relays:
+            self._expire_relays(now)
+        stretch = self._health.stretch
+        self._next_probe_at = now + stretch * self._config.probe_interval
         target = self._next_target(candidates, probeable)
         if target:
             self._seq += 1
             self._target = target
-            self._target_seq = self._seq
+            self.seq = self._seq
             self.pinged = target
             self.pinged_at = now
             self._helpers = self._helpers_heard = ()
-            self._rearm(now + self._health.scale(self._config.probe_timeout))
+            self._rearm(now + stretch * self._config.probe_timeout)
         else:
             self._rearm(self._next_probe_at)
         if not failed:
@@ -269,13 +267,13 @@ class Prober:
 
     def round_trip(self, now: Instant, sender: NodeId, seq: int) -> Instant:
         """How long the probe under way has taken, if this ack is its target's own answer; 0 where that is unclear."""
-        if seq != self._target_seq or sender != self._target or self.pinged_at == UNTIMED:
+        if seq != self.seq or sender != self._target or self.pinged_at == UNTIMED:
             return 0
         return now - self.pinged_at
 
     def acked(self, sender: NodeId, seq: int) -> bool:
         """True where `seq` answers the probe under way and comes from the target or one of the helpers."""
-        if not self._target or seq != self._target_seq or (sender != self._target and sender not in self._helpers):
+        if not self._target or seq != self.seq or (sender != self._target and sender not in self._helpers):
             return False
         self._target = ""
         self._over_stream = self.out_of_touch = False
@@ -285,12 +283,12 @@ class Prober:
 
     def acked_over_stream(self, sender: NodeId, seq: int) -> None:
         """The target is there. Whether datagrams reach it too is seen when the interval is over."""
-        if self._target and seq == self._target_seq and sender == self._target:
+        if self._target and seq == self.seq and sender == self._target:
             self._over_stream = True
 
     def nacked(self, sender: NodeId, seq: int) -> None:
         """A helper has no answer from the target either; but it has heard this node, and this node hears it."""
-        if self._target and seq == self._target_seq and sender in self._helpers and sender not in self._helpers_heard:
+        if self._target and seq == self.seq and sender in self._helpers and sender not in self._helpers_heard:
             self._helpers_heard += (sender,)
             self.out_of_touch = False
 

@@ -8,6 +8,7 @@ Iteration goes through what is below first, in its order, and then through what 
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import TypeVar
 
 from protocols.core import NodeId
@@ -69,6 +70,15 @@ class Layered(Mapping[NodeId, ValueT]):
     def values(self) -> ValuesView[ValueT]:
         """All values, at one moment."""
         return self._flat().values()
+
+    def each(self) -> Iterator[ValueT]:
+        """All values one by one, in the order of `values`, for whoever may stop early: nothing is copied."""
+        if not self.below:
+            return iter(self.own.values())
+        lower = map(self.own.get, self.below, self.below.values())
+        if not self._added:
+            return lower
+        return chain(lower, [value for key, value in self.own.items() if key not in self.below])
 
     def _flat(self) -> dict[NodeId, ValueT]:
         if not self.below:

@@ -167,7 +167,7 @@ class Member:
     tables of one process.
     """
 
-    __slots__ = ("_believed", "alive", "by", "endpoint", "precedence", "since", "stale_to")
+    __slots__ = ("_believed", "alive", "as_announced", "by", "endpoint", "precedence", "since", "stale_to")
 
     def __init__(
         self, alive: Alive, precedence: int, by: NodeId, since: Instant, endpoint: Endpoint | None = None
@@ -176,6 +176,8 @@ class Member:
         self.precedence = precedence
         self.by = by
         self.since = since
+        self.as_announced = alive if precedence == alive.precedence else None
+        """The announcement, where nothing else is believed of the member: its push-pull row then."""
         self.endpoint = endpoint or Endpoint(alive.node_id, alive.profile.address)
         self.stale_to = precedence
         """The largest precedence that is no news of this member: its own; or the one below that while a further accuser
@@ -185,8 +187,8 @@ class Member:
 
     def row(self, now: Instant) -> Alive | Believed:
         """The push-pull row of this member; the last one made is kept."""
-        if self.precedence == self.alive.precedence:
-            return self.alive
+        if self.as_announced is not None:
+            return self.as_announced
         age_minutes = (now - self.since) // NANOS_PER_MINUTE + 1 if self.precedence & STATE_MASK else 0
         if self._believed is None or self._believed.age_minutes != age_minutes:
             self._believed = Believed(self.alive, self.precedence, self.by, age_minutes)

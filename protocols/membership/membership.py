@@ -10,9 +10,9 @@ from collections.abc import Callable
 from random import Random
 
 from protocols.config import NodeConfig
-from protocols.core import NANOS_PER_S, Endpoint, Instant, NodeId, Put
+from protocols.core import Endpoint, Instant, NodeId, Put
 from protocols.detector.asleep import asleep_min, late_min
-from protocols.detector.evidence import Evidence, quantile
+from protocols.detector.evidence import Evidence
 from protocols.detector.probe import Prober
 from protocols.limits import MEMBERS_PER_FRAME_MAX, UPDATES_BYTES_MAX
 from protocols.membership.disputes import Disputes
@@ -28,9 +28,8 @@ from protocols.membership.retention import forget_the_gone
 from protocols.membership.rtt_answers import RttDesk
 from protocols.membership.rumours import Rumour
 from protocols.membership.spreading import Spreading
-from protocols.membership.swim import Swim
+from protocols.membership.swim import DEAD, SUSPECT, Swim
 from protocols.membership.telling import answer_to, news_for
-from protocols.membership.views import MembershipStatus
 from protocols.membership.vitals import VitalsBook
 from protocols.meter import PerMinute
 from protocols.outbox import NEVER, Journal, Outbox
@@ -42,6 +41,41 @@ TOLD_THOUGH_GONE = 12
 class Membership:
     """One node's share of the membership protocol. `deadline` is when `fire` wants to be called."""
 
+    __slots__ = (
+        "_armed_at",
+        "_aside",
+        "_asleep_min",
+        "_disputes",
+        "_healer",
+        "_journal",
+        "_late_min",
+        "_next_gossip",
+        "_next_housekeeping",
+        "_outbox",
+        "_rng",
+        "_rumours",
+        "_rumours_wait",
+        "_saved_peers",
+        "_swim_config",
+        "_view_kept",
+        "before_table",
+        "config",
+        "deadline",
+        "evidence",
+        "farewell",
+        "nearness",
+        "prober",
+        "rtt",
+        "spreading",
+        "swim",
+        "table",
+        "tables_answered",
+        "tables_offered",
+        "view_changes",
+        "views",
+        "vitals",
+    )
+
     def __init__(
         self,
         config: NodeConfig,
@@ -52,7 +86,7 @@ class Membership:
         vitals: VitalsBook,
     ) -> None:
         self.config = config
-        self.before_table: Callable[[Endpoint], None] = _nothing
+        self.before_table: Callable[[Endpoint], None] = lambda to: None
         """Says what whoever gets a table must have got before it."""
         self._swim_config = config.swim
         self._outbox = outbox
@@ -61,8 +95,8 @@ class Membership:
         self.swim = Swim(config, outbox)
         self.table = self.swim.table
         self._disputes = Disputes(self.swim)
-        self._prober = Prober(config.swim, rng, self.swim.health)
-        self.swim.on_met = self._prober.add
+        self.prober = Prober(config.swim, rng, self.swim.health)
+        self.swim.on_met = self.prober.add
         self.evidence = Evidence()
         self.farewell = Farewell(config.swim, self.swim, outbox, rng)
         self.view_changes = PerMinute()
@@ -74,7 +108,6 @@ class Membership:
         self._healer = Healer(config, rng, self._saved_peers)
         self.spreading = Spreading(config, self.swim, outbox, journal)
         self.spreading.on_rearm = self._spreading_rearmed
-        self._spreading_at: Instant = NEVER
         self._rumours = self.spreading.queue
         self._rumours_wait = False
         self.vitals = vitals
@@ -86,6 +119,9 @@ class Membership:
         self._next_housekeeping: Instant = NEVER
         self._late_min, self._asleep_min = late_min(config.swim), asleep_min(config.swim)
         self._armed_at: Instant = 0
+        self._aside: Instant = NEVER
+        """The earliest deadline of everything but probes and gossip, as of the last `rearm` at which something had
+        `touched` what is believed. Most steps of a large mesh do not, and it feels each look elsewhere."""
         self.deadline: Instant = NEVER
 
     @property
@@ -106,7 +142,7 @@ class Membership:
     def start(self, now: Instant, generation: int, profile: Profile) -> None:
         """Begin to take part; the generation is durable."""
         self.swim.come_alive(now, generation, profile)
-        self._prober.start(now)
+        self.prober.start(now)
         self._healer.start(now)
         self._next_gossip = now + int(self._rng.random() * self._swim_config.gossip_interval)
         self._next_housekeeping = now + self._swim_config.push_pull_interval
@@ -117,65 +153,38 @@ class Membership:
         self.save_peers(now)  # nobody looks for one who has left: it has to find the others when it comes back
         self.swim.leave(now)
         self._next_housekeeping = self.farewell.say(now)
-        self._prober.stop()
+        self.prober.stop()
         self._healer.stop()
         self._next_gossip = now
         self.rearm(now)
         return now + self._swim_config.leave_linger if self.table.present else now
 
-    def status(self, now: Instant) -> MembershipStatus:
-        """How the protocol is doing."""
-        evidence = self.evidence
-        count, total = evidence.round_trips()
-        round_trips = evidence.last_round_trips()
-        return MembershipStatus(
-            health_score=self.swim.health.score,
-            health_score_max=self._swim_config.health_max,
-            suspicions_open=len(self.swim.suspicions),
-            refutations=self.swim.refutations,
-            probes=self._prober.probes,
-            probes_failed=evidence.probes_failed,
-            probe_rtt_count=count,
-            probe_rtt_sum_s=total / NANOS_PER_S,
-            probe_rtt_median_s=quantile(round_trips, 50) / NANOS_PER_S,
-            probe_rtt_p99_s=quantile(round_trips, 99) / NANOS_PER_S,
-            probe_rtt_window=len(round_trips),
-            push_pulls_begun=self.tables_offered,
-            push_pulls_answered=self.tables_answered,
-            view_changes=self.view_changes.total,
-            view_changes_last_minute=self.view_changes.last_minute(now),
-            view_number=self.swim.steady.number,
-            view_members=self.swim.steady.size,
-            views_last_minute=self.views.last_minute(now),
-            members_held=self.swim.steady.held(now),
-        )
-
     def rearm(self, now: Instant) -> None:
-        """Work out the next deadline; called at the end of every step that touched this component."""
+        """Work out the next deadline; called at the end of every step that changed anything in this component."""
         self._armed_at = now
-        deadline = self._prober.deadline
-        suspicions = self.swim.suspicions.deadline
-        if suspicions < deadline and not self.swim.leaving:
-            deadline = suspicions
-        if self.swim.hearsay.deadline < deadline:
-            deadline = self.swim.hearsay.deadline
-        if self._healer.deadline < deadline:
-            deadline = self._healer.deadline
-        if self.swim.steady.deadline < deadline:
-            deadline = self.swim.steady.deadline
-        if self._next_housekeeping < deadline:
-            deadline = self._next_housekeeping
-        if self._spreading_at < deadline:
-            deadline = self._spreading_at
         swim = self.swim
+        if swim.touched:
+            self._aside = self._first_aside()
+        deadline = self.prober.deadline
+        if self._aside < deadline:
+            deadline = self._aside
         to_say = self._rumours_wait or swim.queue.size or swim.to_ask
         if to_say and self._next_gossip < deadline and len(self.table.rows) > 1:
             deadline = self._next_gossip
         self.deadline = deadline
 
+    def _first_aside(self) -> Instant:
+        swim = self.swim
+        judgement = NEVER if swim.leaving else swim.suspicions.deadline
+        first = min(judgement, swim.hearsay.deadline, swim.steady.deadline)
+        return min(first, self._healer.deadline, self._next_housekeeping, self.spreading.deadline)
+
+    def check(self) -> bool:
+        """Whether nothing is due before `deadline`, as far as it was not asked for anew at every step."""
+        return self.swim.touched or self._first_aside() >= self._aside
+
     def _spreading_rearmed(self) -> None:
-        """Keep here what every step needs of what users say: in a large mesh each look elsewhere is felt."""
-        self._spreading_at = self.spreading.deadline
+        self.swim.touched = True
         self._rumours_wait = self._rumours.size > 0
 
     # Timers.
@@ -184,27 +193,32 @@ class Membership:
         """Do what is due. Returns for how long this node has not run, where that was too long to judge anybody by; 0
         where it runs on time."""
         swim = self.swim
-        late = now - max(self.deadline, self._armed_at)
+        late = now - (self.deadline if self.deadline > self._armed_at else self._armed_at)
         if late >= self._late_min:
             self._ran_late(now, late)
-        if now >= swim.suspicions.deadline and not swim.leaving:
-            swim.judge(now)
-        if now >= swim.hearsay.deadline:
-            swim.pass_on_hearsay(now)
-        if now >= self._prober.deadline:
+        swim.touched = swim.touched or now >= self._aside
+        if swim.touched:
+            if now >= swim.suspicions.deadline and not swim.leaving:
+                swim.judge(now)
+            if now >= swim.hearsay.deadline:
+                swim.pass_on_hearsay(now)
+        if now >= self.prober.deadline:
             self._probe(now)
-        if now >= self._healer.deadline:
-            self._exchange(now)
-        if now >= self._spreading_at:
-            self.spreading.fire(now)
-        if now >= self._next_gossip and (self._rumours_wait or swim.queue.size or swim.to_ask):
-            self._ask()
+        if swim.touched:
+            if now >= self._healer.deadline:
+                self._exchange(now)
+            if now >= self.spreading.deadline:
+                self.spreading.fire(now)
+        if (self._rumours_wait or swim.queue.size or swim.to_ask) and now >= self._next_gossip:
+            for at, shown in self._disputes.next_to_ask(self._swim_config.gossip_fanout):
+                self._outbox.send(at, Ping(NO_PROBE, (shown,)))
             self._gossip(now)
             self._next_gossip = now + self._swim_config.gossip_interval
-        if now >= self._next_housekeeping:
-            self._housekeep(now)
-        if now >= swim.steady.deadline:
-            self._publish(now)
+        if swim.touched:
+            if now >= self._next_housekeeping:
+                self._housekeep(now)
+            if now >= swim.steady.deadline:
+                self._publish(now)
         return late if late >= self._asleep_min else 0
 
     def _publish(self, now: Instant) -> None:
@@ -215,23 +229,25 @@ class Membership:
 
     def _ran_late(self, now: Instant, late: Instant) -> None:
         """Judge nobody by what expired while this node itself did not run (`asleep.py`)."""
+        self.swim.touched = True
         self.swim.hearsay.put_off(now, late)
         if late < self._asleep_min:
             self.swim.suspicions.slept(now, late)
-            self._prober.put_off(now, late)
+            self.prober.put_off(now, late)
             return
         self._outbox.notify(Overslept(late))
-        self._prober.slept(now)
+        self.prober.slept(now)
         self.swim.slept(now, late)
         self._show_hearsay()
 
     def _probe(self, now: Instant) -> None:
-        due = self._prober.fire(now, lambda: self.table.ids, self._probeable)
+        due = self.prober.fire(now, self.table.list_ids, self._probeable)
         for relay in due.nack:
             self._outbox.send(relay.asker, Nack(relay.asker_probe))
         if due.over_stream:
             self._outbox.notify(ReachedByStreamOnly(due.over_stream))
         if due.failed:
+            self.swim.touched = True
             self.evidence.probe_failed(now, due.failed, due.sent, due.helpers, due.helpers_heard)
             self.swim.suspect(now, due.failed)
         if due.ask_others_about:
@@ -239,7 +255,7 @@ class Membership:
         if due.ping:
             target = self.table.get(due.ping)
             assert target is not None, "only members are probed"
-            self._ping(target.endpoint, self._prober.seq)
+            self._ping(target.endpoint, self.prober.seq)
 
     def _ping(self, to: Endpoint, seq: int) -> None:
         vitals = None if self.nearness is None else self.vitals.own
@@ -256,19 +272,15 @@ class Membership:
             lambda member: member is not me and member is not target and member.state is State.ALIVE,
         )
         if self._swim_config.stream_probe:
-            self._outbox.send(target.endpoint, StreamPing(self._prober.seq))
-        self._prober.asked(tuple(helper.alive.node_id for helper in helpers))
-        request = PingReq(self._prober.seq, target_id, target.endpoint.address)
+            self._outbox.send(target.endpoint, StreamPing(self.prober.seq))
+        self.prober.asked(tuple(helper.alive.node_id for helper in helpers))
+        request = PingReq(self.prober.seq, target_id, target.endpoint.address)
         for helper in helpers:
             self._outbox.send(helper.endpoint, request)
 
     def _probeable(self, node_id: NodeId) -> bool:
         row = self.table.get(node_id)
-        return row is not None and row is not self.swim.me and row.precedence & STATE_MASK <= State.SUSPECT
-
-    def _ask(self) -> None:
-        for at, shown in self._disputes.next_to_ask(self._swim_config.gossip_fanout):
-            self._outbox.send(at, Ping(NO_PROBE, (shown,)))
+        return row is not None and row is not self.swim.me and row.precedence & STATE_MASK <= SUSPECT
 
     def _gossip(self, now: Instant) -> None:
         swim = self.swim
@@ -279,7 +291,7 @@ class Membership:
             if member is me:
                 return False
             state = member.precedence & STATE_MASK
-            return state <= State.SUSPECT or (state == State.DEAD and member.since > recently_dead)
+            return state <= SUSPECT or (state == DEAD and member.since > recently_dead)
 
         members = self.table.sample(self._rng, self._swim_config.gossip_fanout, worth_telling)
         if not members or not (self._rumours_wait or swim.queue.size):
@@ -353,13 +365,15 @@ class Membership:
         """Take in what somebody outside of the mesh suggests (`hints.py`)."""
         if type(command) is HungUp:
             # No failure, but a reason to probe that member next instead of when its turn comes.
-            self._prober.probe_next(command.peer)
+            self.prober.probe_next(command.peer)
             return Suggested(1)
         assert type(command) is Suggest
+        self.swim.touched = True
         return Suggested(0 if self.swim.leaving else self._healer.suggest(now, command.hints, self.table))
 
     def face_rival(self, now: Instant) -> None:
         """See who announces this node's id at another address: a copy of its data directory, or its own past."""
+        self.swim.touched = True
         self._healer.face(now, self.swim.rival)
         self.swim.rival = ""
 
@@ -367,24 +381,30 @@ class Membership:
 
     def _in_touch(self) -> None:
         """Somebody can be heard again."""
-        target = self.table.get(self._prober.in_touch())
+        target = self.table.get(self.prober.in_touch())
         if target is not None:
-            self._ping(target.endpoint, self._prober.seq)
+            self._ping(target.endpoint, self.prober.seq)
 
-    def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> None:
-        if self._prober.out_of_touch:
+    def on_ping(self, now: Instant, sender: Endpoint, message: Ping) -> bool:
+        """Whether more may have come of it than the ack: if not, every deadline is what it was."""
+        swim = self.swim
+        more = swim.touched or self.prober.out_of_touch or bool(message.updates) or swim.queue.size > 0
+        if self.prober.out_of_touch:
             self._in_touch()
         answer = self._hear_from(now, sender, message.updates) if message.updates else None
-        if self.swim.leaving and message.probe == NO_PROBE:
-            return  # it is told that it has left: its word is passed on so often and no more, and not to who has it
-        news = news_for(self.swim, sender.node_id, answer)
+        if swim.leaving and message.probe == NO_PROBE:
+            return (
+                more  # it is told that it has left: its word is passed on so often and no more, and not to who has it
+            )
+        news = news_for(swim, sender.node_id, answer)
         near = self.nearness
         if near is None:
             self._outbox.send(sender, Ack(message.probe, news))
-            return
+            return more
         if message.vitals is not None:
             self.vitals.heard(now, sender.node_id, message.vitals)
         self._outbox.send(sender, Ack(message.probe, news, self.vitals.own, near.vivaldi.coordinate))
+        return more
 
     def _hear_from(self, now: Instant, sender: Endpoint, updates: tuple[Update, ...]) -> Update | None:
         """Take in what came with a probe or its ack. Returns what the sender has to be told of us, if anything."""
@@ -395,14 +415,14 @@ class Membership:
         return answer_to(self.swim, now, updates[0])
 
     def on_ping_req(self, now: Instant, sender: Endpoint, message: PingReq) -> None:
-        if self._prober.out_of_touch:
+        if self.prober.out_of_touch:
             self._in_touch()
         self._heard(now, sender, message.updates)
         if message.target == self.config.node_id:
             self._outbox.send(sender, Ack(message.probe))
             return
         self.farewell.tell_asker(sender, message.target)
-        seq = self._prober.relay(now, sender, message.probe, message.target)
+        seq = self.prober.relay(now, sender, message.probe, message.target)
         if seq:
             self._ping(Endpoint(message.target, message.target_address), seq)
 
@@ -414,21 +434,21 @@ class Membership:
         if self.nearness is not None:
             if message.vitals is not None:
                 self.vitals.heard(now, sender.node_id, message.vitals)
-            rtt = self._prober.round_trip(now, sender.node_id, message.probe)
+            rtt = self.prober.round_trip(now, sender.node_id, message.probe)
             self.nearness.heard(now, sender.node_id, message.coordinate, rtt)
-        if self._prober.acked(sender.node_id, message.probe):
-            if sender.node_id == self._prober.pinged:  # else a helper has heard of it, and this node has not
-                self.evidence.note((sender.node_id, self._prober.pinged_at, now))
+        if self.prober.acked(sender.node_id, message.probe):
+            if sender.node_id == self.prober.pinged:  # else a helper has heard of it, and this node has not
+                self.evidence.note((sender.node_id, self.prober.pinged_at, now))
             return True
-        if self._prober.out_of_touch:
+        if self.prober.out_of_touch:
             self._in_touch()
-        relay = self._prober.relayed(sender.node_id, message.probe)
+        relay = self.prober.relayed(sender.node_id, message.probe)
         if relay is not None:
             self._outbox.send(relay.asker, Ack(relay.asker_probe))
         return relay is not None
 
     def on_nack(self, sender: Endpoint, message: Nack) -> None:
-        self._prober.nacked(sender.node_id, message.probe)
+        self.prober.nacked(sender.node_id, message.probe)
 
     def on_stream_ping(self, sender: Endpoint, message: StreamPing) -> None:
         if not self.swim.leaving or message.probe != NO_PROBE:
@@ -436,11 +456,11 @@ class Membership:
 
     def on_stream_ack(self, sender: Endpoint, message: StreamAck) -> None:
         self.farewell.acknowledged(message.probe)
-        self._prober.acked_over_stream(sender.node_id, message.probe)
+        self.prober.acked_over_stream(sender.node_id, message.probe)
 
     def on_gossip(self, now: Instant, sender: Endpoint, message: Gossip) -> bool:
         """Whether any of it was news, or made this node say something; if not, nothing at all has changed."""
-        in_touch_again = self._prober.out_of_touch
+        in_touch_again = self.prober.out_of_touch
         if in_touch_again:
             self._in_touch()
         news = self._heard(now, sender, message.updates)
@@ -450,6 +470,7 @@ class Membership:
         """Take in what `sender` says of members; whether any of it was news."""
         if not self.swim.hear(now, updates, sender.node_id):
             return False
+        self.swim.touched = True
         self.farewell.correct(sender, updates)
         self._show_hearsay()
         return True
@@ -457,7 +478,8 @@ class Membership:
     def on_push_pull(self, now: Instant, sender: Endpoint, message: PushPull) -> None:
         if sender.node_id == self.config.node_id:
             return  # a seed that is this node itself by another address: it has joined nobody
-        if self._prober.out_of_touch:
+        self.swim.touched = True
+        if self.prober.out_of_touch:
             self._in_touch()
         self._disputes.take_its_word(now, sender.node_id, message.rows)
         self.swim.merge(now, message.rows, sender.node_id)
@@ -476,7 +498,3 @@ class Membership:
             if accused is not None:
                 # Without other news: that is sent so often and no more, and the accused may well be dead.
                 self._outbox.send(accused.endpoint, Ping(NO_PROBE, (accusation,)))
-
-
-def _nothing(to: Endpoint) -> None:
-    pass

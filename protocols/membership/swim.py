@@ -77,6 +77,9 @@ class Swim:
         self.rival = ""
         """Another address at which this node's id was announced, in words that outrank this node's own."""
         self.view = 0
+        self.touched = True
+        """What is believed, or when something of it is due, may have changed since the node last worked out when to
+        wake; the probe under way and what waits to be sent aside. The node resets it."""
         self.refutations = 0
         self.refused = 0
         """Words about members that no honest node says, or that cannot be true (`plausible.py`)."""
@@ -113,6 +116,7 @@ class Swim:
         assert not self.leaving
         if me.incarnation == INCARNATION_MAX:
             self.outgrown = max(self.outgrown, me.generation + 1)  # a new life begins with an announcement anyway
+            self.touched = True
             return
         alive = Alive(self._id, me.precedence + INCARNATION_STEP, profile)
         self.me = self.table.believe(now, me, alive, alive.precedence, self._id)
@@ -483,6 +487,7 @@ class Swim:
 
     def _view_changed(self, now: Instant, before: Member | None, after: Member) -> None:
         self.view += 1
+        self.touched = True
         self.steady.changed(now, before, after)
 
     def _notify_changed(self, row: Member) -> None:
@@ -491,7 +496,4 @@ class Swim:
 
     def rows(self, now: Instant) -> list[Alive | Believed]:
         """This node's table as push-pull rows."""
-        return [
-            alive if member.precedence == (alive := member.alive).precedence else member.row(now)
-            for member in self.table
-        ]
+        return [member.as_announced or member.row(now) for member in self.table]

@@ -9,23 +9,28 @@ from protocols.core import Instant, NodeId
 from protocols.membership.layered import Layered
 from protocols.membership.member import STATE_MASK, Alive, Member, State
 
+ALIVE = int(State.ALIVE)
+SUSPECT = int(State.SUSPECT)
+
 
 class MemberTable:
     """Rows by node id, this node's own row included; counts by state are kept, not counted."""
 
-    __slots__ = ("_counts", "_ids", "_ids_are_shared", "rows")
+    __slots__ = ("_counts", "_ids", "_ids_are_shared", "not_alive", "rows")
 
     def __init__(self) -> None:
         self.rows: Layered[Member] = Layered()
         self._ids: list[NodeId] = []
         self._ids_are_shared = False
         self._counts = [0, 0, 0, 0]
+        self.not_alive = 0
+        """Members that are suspect, dead or gone: asked for with every probe and ack."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self.rows.values())
+        return self.rows.each()
 
     def get(self, node_id: NodeId) -> Member | None:
         rows = self.rows
@@ -37,12 +42,17 @@ class MemberTable:
         assert node_id not in self.rows
         self.rows[node_id] = member
         self._own_ids().append(node_id)
-        self._counts[member.state] += 1
+        self._count(member.precedence & STATE_MASK, 1)
 
     def remove(self, node_id: NodeId) -> None:
         member = self.rows.pop(node_id)
         self._own_ids().remove(node_id)
-        self._counts[member.state] -= 1
+        self._count(member.precedence & STATE_MASK, -1)
+
+    def _count(self, state: int, more: int) -> None:
+        self._counts[state] += more
+        if state != ALIVE:
+            self.not_alive += more
 
     def believe(self, now: Instant, member: Member, alive: Alive, precedence: int, by: NodeId) -> Member:
         """Put what is believed of a member from now on in the place of the row `member`."""
@@ -51,8 +61,8 @@ class MemberTable:
         since = member.since
         if before != after:
             since = now
-            self._counts[before] -= 1
-            self._counts[after] += 1
+            self._count(before, -1)
+            self._count(after, 1)
         endpoint = member.endpoint if alive.profile.address == member.endpoint.address else None
         row = Member(alive, precedence, by, since, endpoint)
         self.rows.own[alive.node_id] = row
@@ -74,9 +84,9 @@ class MemberTable:
         if len(replaced) < len(self.rows):
             raise ValueError("a table can only be filled from one that knows all of its members")
         for state, count in enumerate(others._counts):
-            self._counts[state] += count
+            self._count(state, count)
         for member in replaced:
-            self._counts[member.state] -= 1
+            self._count(member.precedence & STATE_MASK, -1)
         self.rows.lie_on(others.rows)
         self._ids = others._ids
         self._ids_are_shared = True
@@ -87,8 +97,7 @@ class MemberTable:
             self._ids_are_shared = False
         return self._ids
 
-    @property
-    def ids(self) -> list[NodeId]:
+    def list_ids(self) -> list[NodeId]:
         """The ids of all members, this node's own included, as a new list."""
         return self._ids[:]
 
@@ -98,7 +107,7 @@ class MemberTable:
     @property
     def present(self) -> int:
         """Members that count towards the size of the mesh: alive and suspect, this node included."""
-        return self._counts[State.ALIVE] + self._counts[State.SUSPECT]
+        return self._counts[ALIVE] + self._counts[SUSPECT]
 
     def sample(self, rng: Random, count: int, wanted: Callable[[Member], bool]) -> list[Member]:
         """Up to `count` distinct random `wanted` rows; may miss some where few are (memberlist, kRandomNodes)."""
@@ -123,6 +132,6 @@ class MemberTable:
     def check_counts(self) -> bool:
         """Whether the kept counts are those of the rows (for invariant checks)."""
         counts = [0, 0, 0, 0]
-        for member in self.rows.values():
+        for member in self.rows.each():
             counts[member.precedence & STATE_MASK] += 1
-        return counts == self._counts and len(self._ids) == len(self.rows)
+        return counts == self._counts and sum(counts[SUSPECT:]) == self.not_alive and len(self._ids) == len(self.rows)

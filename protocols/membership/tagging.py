@@ -101,7 +101,7 @@ class Tagging:
 
     @property
     def deadline(self) -> Instant:
-        return min(self._save_at, self._announce_at)
+        return self._save_at if self._save_at < self._announce_at else self._announce_at
 
     @property
     def profile(self) -> Profile:

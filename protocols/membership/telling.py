@@ -9,7 +9,6 @@ from protocols.membership.member import (
     Accusation,
     Alive,
     Refutation,
-    State,
     Update,
     generation_of,
     size_bound,
@@ -21,7 +20,7 @@ def news_for(swim: Swim, node_id: NodeId, answer: Update | None = None) -> tuple
     """What to tell a member beside a probe or its ack: first of all what this node takes it for, where that is
     not alive, so that it refutes (Lifeguard's buddy system; DESIGN 4); then the `answer` to its own doubts.
     """
-    accusation = accusation_against(swim, node_id)
+    accusation = accusation_against(swim, node_id) if swim.table.not_alive else None
     if accusation is None and answer is None:
         return swim.queue.take(swim.retransmits()) if swim.queue.size else ()
     first = tuple(update for update in (accusation, answer) if update is not None)
@@ -34,10 +33,7 @@ def news_for(swim: Swim, node_id: NodeId, answer: Update | None = None) -> tuple
 
 def accusation_against(swim: Swim, node_id: NodeId) -> Accusation | None:
     """What this node takes a member for, where that is not alive."""
-    table = swim.table
-    if not table.count(State.SUSPECT) and not table.count(State.DEAD) and not table.count(State.LEFT):
-        return None
-    row = table.get(node_id)
+    row = swim.table.get(node_id)
     if row is None or row.precedence & STATE_MASK == ALIVE:
         return None
     return Accusation(node_id, row.precedence, row.by)

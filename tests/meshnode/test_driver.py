@@ -66,7 +66,7 @@ class Scripted:
         self.events.append(event)
         effects = self.answer(event)
         self.inside = False
-        return Step(effects, self.wake_at)
+        return effects, self.wake_at
 
     def check(self) -> None: ...
 

@@ -6,7 +6,20 @@ from random import Random
 
 import pytest
 
-from protocols.core import NANOS_PER_S, Event, Put, Received, Refused, Request, Save, Saved, SaveFailed, Send, Woke
+from protocols.core import (
+    NANOS_PER_S,
+    Event,
+    InvariantViolation,
+    Put,
+    Received,
+    Refused,
+    Request,
+    Save,
+    Saved,
+    SaveFailed,
+    Send,
+    Woke,
+)
 from protocols.membership.facts import NodeStarted
 from protocols.membership.member import Alive, State, generation_of
 from protocols.membership.messages import Gossip, Ping, PushPull
@@ -88,8 +101,8 @@ def test_every_restart_is_a_higher_generation() -> None:
 
 def test_the_first_woke_starts_a_life_at_instant_zero_too() -> None:
     node = Node(config_of("a"), [], Random(1))
-    assert len(node.step(0, Woke()).effects) == 1
-    assert node.step(0, Woke()).effects == []
+    assert len(node.step(0, Woke())[0]) == 1
+    assert node.step(0, Woke())[0] == []
 
 
 # What a step leaves behind: nothing.
@@ -187,7 +200,7 @@ def test_two_later_lives_in_a_row_are_never_spoken_for_before_they_are_durable()
     events += [Received(endpoint_of("b"), Gossip((alive("a", generation=claimed),))) for claimed in (7, 20)]
     saves: list[Save] = []
     for now, event in enumerate(events, 1):
-        saves += [effect for effect in node.step(now, event).effects if isinstance(effect, Save)]
+        saves += [effect for effect in node.step(now, event)[0] if isinstance(effect, Save)]
     durable, spoken = 1, [1]
     for save in saves[1:]:
         numbers = [
@@ -337,3 +350,20 @@ def test_the_same_config_saved_records_and_seed_give_the_same_steps(times: int) 
         return steps
 
     assert all(life() == life() for _ in range(times))
+
+
+# Deadlines.
+
+
+def test_a_part_whose_deadline_changes_unseen_breaks_an_invariant() -> None:
+    world = World()
+    host, *_ = world.mesh("a", "b")
+    world.run(5)
+    node = host.node
+    node.check()
+    for part in (node.keyring, node.worker, node.swim.hearsay, node.swim.steady, node.spreading):
+        before, part.deadline = part.deadline, 0
+        with pytest.raises(InvariantViolation, match="is due before the node looks at it"):
+            node.check()
+        part.deadline = before
+    node.check()

@@ -177,16 +177,16 @@ def test_a_record_written_by_a_due_timer_does_not_overtake_one_whose_failure_arr
     (older,) = [effect for effect in effects if isinstance(effect, Save)]
     node.step(4, Received(endpoint_of("b"), Gossip((c,))))
     now = 31 * NANOS_PER_S
-    waiting = deque(node.step(now, SaveFailed(older.seq, "full")).effects)
+    waiting = deque(node.step(now, SaveFailed(older.seq, "full"))[0])
     written: list[object] = []
     while now < 60 * NANOS_PER_S:
         while waiting:
             effect = waiting.popleft()
             if isinstance(effect, Save):
                 written += [record.value for record in effect.records if isinstance(record, Put)]
-                waiting += node.step(now, Saved(effect.seq)).effects
+                waiting += node.step(now, Saved(effect.seq))[0]
         now += NANOS_PER_S
-        waiting += node.step(now, Woke()).effects
+        waiting += node.step(now, Woke())[0]
     assert written == [Peers((address_of("b"),)), Peers((address_of("b"), address_of("c")))]
 
 

@@ -155,7 +155,7 @@ class Core:
             case Saved():
                 pass
         effects, self._effects = self._effects, []
-        return Step(effects, self._next_ping)
+        return effects, self._next_ping
 
     def check(self) -> None:
         if self.broken:

@@ -129,7 +129,7 @@ class FollowsASet(Node):
         )
         said = iter(sends)
         reordered: list[Effect] = [next(said) if isinstance(effect, Send) else effect for effect in effects]
-        return Step(reordered, wake_at)
+        return reordered, wake_at
 
 
 class TellsOfASet(Node):

@@ -169,7 +169,7 @@ def test_a_lost_ping_that_is_answered_through_a_helper_is_no_round_trip() -> Non
 def test_a_probe_that_this_node_slept_through_shows_no_silence_before_it_woke_up() -> None:
     world = World()
     host, *_ = world.mesh("a", "b")
-    world.run_until(lambda: host.node.membership.status(world.now).probes > 0)
+    world.run_until(lambda: host.node.membership.prober.probes > 0)
     host.world.split(("a",), ("b",))
     host.hush()
     world.run_until(lambda: bool(host.said_of(Ping, "b")), 3)
@@ -199,10 +199,10 @@ def test_a_node_that_comes_back_into_touch_pings_again_and_measures_nothing_by_i
     world = World()
     host, *_ = world.mesh("a", "b", "c")
     world.split(("a",))
-    world.run_until(lambda: host.node.membership._prober.out_of_touch)
+    world.run_until(lambda: host.node.membership.prober.out_of_touch)
     before = status_of(host).membership.probe_rtt_count
     world.heal()
-    target = host.node.membership._prober.pinged
+    target = host.node.membership.prober.pinged
     host.hears(endpoint_of("c"), Ping(7))
     world.run_until(lambda: host.node.membership.evidence.last_answer(target) == world.now, 0.1)
     assert status_of(host).membership.probe_rtt_count == before

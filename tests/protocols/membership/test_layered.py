@@ -39,6 +39,7 @@ def test_it_is_a_dictionary(below: dict[str, int], own: dict[str, int], steps: l
     assert list(layered) == list(layered.keys())
     assert sorted(layered) == sorted(plain)
     assert sorted(layered.values()) == sorted(plain.values())
+    assert list(layered.each()) == list(layered.values())
     assert shared.own == below, "what is shared never changes"
 
 

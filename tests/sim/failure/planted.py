@@ -56,4 +56,4 @@ class AnswersBeforeSaving(Node):
                 kept = tuple(each for each in effect.then if not isinstance(each, Reply))
                 effect = Save(effect.seq, effect.records, kept)
             early.append(effect)
-        return Step(early, wake_at)
+        return early, wake_at

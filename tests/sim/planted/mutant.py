@@ -112,7 +112,7 @@ class Tampered(Node):
 
     def step(self, now: Instant, event: Event) -> Step:
         effects, wake_at = super().step(now, self.tamper_with_event(event))
-        return Step(self.tamper_with_effects(effects), wake_at)
+        return self.tamper_with_effects(effects), wake_at
 
     def tamper_with_saved(self, saved: list[Put]) -> list[Put]:
         """What the disk hands to the node."""
