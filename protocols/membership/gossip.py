@@ -90,6 +90,8 @@ class GossipQueue:
         sent: list[tuple[int, list[News]]] = []
         room = UPDATES_PER_PACKET_MAX - PLACES_LEFT
         for times, queue in enumerate(self._queues):
+            if not queue:
+                continue  # most are empty most of the time
             moved: list[News] = []
             while queue and room:
                 news = queue[0]
