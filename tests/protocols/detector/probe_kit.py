@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.core import Endpoint
-from protocols.membership.messages import Gossip, Ping
+from protocols.membership.messages import NO_PROBE, Gossip, Ping
 from tests.protocols.harness import Host, World, alive, endpoint_of
 
 
@@ -17,13 +17,14 @@ def host_among(*names: str) -> Host:
 
 
 def pinged(host: Host) -> list[str]:
-    return [to.node_id for to, message in host.said if isinstance(message, Ping)]
+    """Whom it has probed. Who is only asked what it is (`disputes.py`) is not."""
+    return [to.node_id for to, message in host.said if isinstance(message, Ping) and message.probe != NO_PROBE]
 
 
 def next_ping(host: Host) -> tuple[Endpoint, Ping]:
     """Let time pass until the node probes somebody."""
     host.hush()
     host.world.run_until(lambda: bool(pinged(host)), 3)
-    to, message = next((to, message) for to, message in host.said if isinstance(message, Ping))
+    to, message = next((to, each) for to, each in host.said if isinstance(each, Ping) and each.probe != NO_PROBE)
     assert isinstance(message, Ping)
     return to, message

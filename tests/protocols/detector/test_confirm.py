@@ -268,7 +268,7 @@ def test_of_strangers_of_who_left_and_of_itself_it_tells_without_a_ping() -> Non
         Reached(2, Reach.UNKNOWN, precedence_of(1, 0, State.LEFT)),
         Reached(3, Reach.ANSWERS, precedence_of(1, 0, State.ALIVE), (), True),
     ]
-    assert host.said_of(Ping, "gone") == []
+    assert tries(host, "gone") == []
 
 
 def test_it_tells_who_accuses() -> None:
