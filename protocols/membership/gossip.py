@@ -33,8 +33,18 @@ def retransmits(config: SwimConfig, members: int) -> int:
     loss and f = 3 it takes five rounds for that to be under one in ten thousand; memberlist's 4 · ⌈log10(N+1)⌉ copies
     are two rounds in a mesh of less than ten, and four in one of a hundred.
     """
-    a_round = min(config.gossip_fanout, max(1, members - 1))
-    return max(config.retransmit_mult * decimal_digits(members), config.gossip_rounds_min * a_round)
+    return max(
+        config.retransmit_mult * decimal_digits(members), config.gossip_rounds_min * _told_a_round(config, members)
+    )
+
+
+def gossip_rounds(config: SwimConfig, members: int) -> int:
+    """In how many rounds of gossip a piece of news is passed on."""
+    return -(-retransmits(config, members) // _told_a_round(config, members))
+
+
+def _told_a_round(config: SwimConfig, members: int) -> int:
+    return min(config.gossip_fanout, max(1, members - 1))
 
 
 class News:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S, Fact, Instant
 from protocols.membership.facts import Forgotten, MemberChanged
-from protocols.membership.gossip import retransmits
+from protocols.membership.gossip import gossip_rounds
 from protocols.membership.member import State
 from sim.checkers.agreement import probes_may_fail
 from sim.checkers.checker import Checker
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 def remembered_within(config: SwimConfig, members: int) -> Instant:
     """Nanoseconds for which lies may keep a member that lives forgotten, at most (see above)."""
-    rounds = -(-retransmits(config, members) // min(config.gossip_fanout, members - 1))
-    return members * config.probe_interval + 2 * rounds * config.gossip_interval
+    return members * config.probe_interval + 2 * gossip_rounds(config, members) * config.gossip_interval
 
 
 class NobodyForgotten(Checker):

@@ -26,7 +26,7 @@ from functools import cache
 from protocols.config import SwimConfig
 from protocols.core import NANOS_PER_S
 from protocols.detector.suspicion import suspicion_bounds
-from protocols.membership.gossip import retransmits
+from protocols.membership.gossip import gossip_rounds
 from protocols.membership.healing import push_pull_scale
 
 INFORMED = 0.9999
@@ -93,8 +93,7 @@ def gossip_reaches(config: SwimConfig, members: int, loss: float) -> float:
     """
     others = members - 1
     fanout = min(config.gossip_fanout, others)
-    rounds = -(-retransmits(config, members) // fanout)
-    missed: float = (1 - (1 - loss) * fanout / others) ** (others * rounds)
+    missed: float = (1 - (1 - loss) * fanout / others) ** (others * gossip_rounds(config, members))
     return 1 - missed
 
 

@@ -132,7 +132,9 @@ def test_news_reaches_all_in_time_under_any_loss() -> None:
 
 def test_news_that_is_passed_on_too_seldom_does_not() -> None:
     wanted = [(arm_of(30), 20, range(3))]
-    short_lived = measured(Dissemination(MembershipSettings(retransmit_mult=1, gossip_fanout=1)), wanted)
+    short_lived = measured(
+        Dissemination(MembershipSettings(retransmit_mult=1, gossip_fanout=1, gossip_rounds_min=1)), wanted
+    )
     assert any("informed within" in goal for goal in missed(Dissemination().section(short_lived)))
 
 
